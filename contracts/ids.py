@@ -1,0 +1,49 @@
+"""Ids that come from content, so that doing a thing twice names it once."""
+
+import hashlib
+import re
+
+from contracts.errors import ConfigError
+
+__all__ = ["check_site", "derived_id", "traceparent"]
+
+_SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+# Joins the parts of an id; cannot occur in them unnoticed because each part's length goes in too.
+_SEPARATOR = b"\x1f"
+
+
+def derived_id(*parts: str | int) -> str:
+    """A 32-digit hexadecimal id that depends on `parts` alone.
+
+    >>> derived_id("prediction", "a", 1) == derived_id("prediction", "a", 1)
+    True
+    >>> derived_id("ab", "c") == derived_id("a", "bc")
+    False
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = str(part).encode()
+        digest.update(str(len(raw)).encode() + _SEPARATOR + raw)
+    return digest.hexdigest()[:32]
+
+
+def check_site(site: str) -> str:
+    """Return `site` if it may name a site (it becomes part of topic names).
+
+    Raises:
+        ConfigError: it has other characters than a-z, 0-9 and '-', or more than 32 of them.
+    """
+    if not _SITE.fullmatch(site):
+        raise ConfigError(
+            f"site {site!r} is not a site name: use a-z, 0-9 and '-', at most 32 characters,"
+            " for example 'kr1'"
+        )
+    return site
+
+
+def traceparent(root: str, event_id: str) -> str:
+    """A W3C traceparent whose trace id is the same for every event about `root` (a wafer).
+
+    https://www.w3.org/TR/trace-context/#traceparent-header
+    """
+    return f"00-{derived_id('trace', root)}-{derived_id('span', event_id)[:16]}-01"

@@ -1,0 +1,1 @@
+"""The synthetic fab: equipment, recipes, lots, hidden state, excursions, and the truth."""

@@ -1,0 +1,1 @@
+"""Data sets, networks, training, evaluation, export, registry. The only place torch is imported."""

@@ -1,0 +1,1 @@
+"""ONNX Runtime sessions, batching and the model repository. No torch."""
