@@ -1,1 +1,1 @@
-"""Pure decisions over explicit state: lineage, excursions, commonality, advice within guard rails."""
+"""Pure decisions over explicit state: lineage, excursions, commonality, advice in guard rails."""
