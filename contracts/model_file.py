@@ -21,6 +21,8 @@ __all__ = [
     "MAX_MODEL_BYTES",
     "METADATA_KEY",
     "OUTPUT_NAMES",
+    "TAG_FILE",
+    "TAG_SHA256",
     "ModelCard",
     "decode_card",
     "encode_card",
@@ -31,6 +33,8 @@ METADATA_KEY = "fabpilot.model"
 FORMAT = 1
 INPUT_NAME = "maps"
 OUTPUT_NAMES = ("probabilities", "embedding", "heatmap")
+# Tags of a registered version: where its file is below the version's source, and its digest.
+TAG_FILE, TAG_SHA256 = "fabpilot.file", "fabpilot.sha256"
 # ONNX is a protobuf message, and those end at 2 GiB; ours are a few MB. Larger is not a map model.
 MAX_MODEL_BYTES = 1024**3
 

@@ -1,0 +1,174 @@
+"""One model file, checked and ready to run."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from google.protobuf.message import DecodeError
+
+from contracts.errors import ModelFileError
+from contracts.model_file import (
+    INPUT_NAME,
+    MAX_MODEL_BYTES,
+    METADATA_KEY,
+    OUTPUT_NAMES,
+    ModelCard,
+    decode_card,
+)
+from serving.device import Device, check_provider, providers
+
+__all__ = ["Outputs", "Session", "open_session"]
+
+# What other kernels (another CPU, TF32 on a GPU) may change in a probability. A model that was
+# damaged or is another one altogether is off by far more.
+_GOLDEN_TOLERANCE = 0.02
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class Outputs(NamedTuple):
+    """What the model says about N maps: (N, C), (N, D) and (N, h, w), all float32."""
+
+    probabilities: FloatArray
+    embedding: FloatArray
+    heatmap: FloatArray
+
+
+class Session:
+    """A loaded model. Thread-safe: ONNX Runtime sessions may be run from several threads.
+
+    Attributes:
+        card: what the file says about itself.
+        sha256: digest of the file.
+        provider: the ONNX Runtime provider that really runs it.
+    """
+
+    def __init__(self, session: ort.InferenceSession, card: ModelCard, sha256: str, provider: str):
+        self._session = session
+        self.card = card
+        self.sha256 = sha256
+        self.provider = provider
+
+    def run(self, maps: npt.NDArray[np.uint8]) -> Outputs:
+        """Score canonical maps.
+
+        Args:
+            maps: (N, S, S) uint8, N at least 1, S the card's canonical size.
+        """
+        return Outputs(*self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: maps}))
+
+
+def open_session(
+    path: Path, device: Device, *, threads: int = 0, sha256: str | None = None
+) -> Session:
+    """Load a model file, check it, and try it on its own golden batch.
+
+    Args:
+        path: one self-contained ONNX file.
+        device: where it shall run.
+        threads: for one run on the CPU; 0 takes all cores.
+        sha256: what the file's digest must be, if known.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, another one than expected, has external data,
+            or does not give on its golden batch what it gave when it was exported.
+        DeviceError: the device asked for is not the one we would get.
+    """
+    data = _read(path)
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise ModelFileError(
+            f"{path.name} has sha256 {digest[:12]}…, the registry says {sha256[:12]}…:"
+            " the file was changed or cut off after it was registered"
+        )
+    card = _card(path, data)
+    wanted = providers(device)
+    try:
+        session = ort.InferenceSession(data, _options(threads), providers=wanted)
+    except Exception as error:  # ONNX Runtime raises its own types, of no common base
+        raise ModelFileError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
+    provider = check_provider(device, session.get_providers())
+    _check_signature(path, session, card)
+    loaded = Session(session, card, digest, provider)
+    _check_golden(path, loaded)
+    return loaded
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_MODEL_BYTES:
+            raise ModelFileError(f"{path.name} has {size} bytes; a model file has fewer than 1 GiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"cannot read model file {path}: {error.strerror}") from error
+
+
+def _card(path: Path, data: bytes) -> ModelCard:
+    """The model's card; refuses what is not ONNX or not in one file."""
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise ModelFileError(f"{path.name} is not an ONNX file, or was cut off") from error
+    # ONNX Runtime would look for side files in the working directory: never.
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+        raise ModelFileError(f"{path.name} keeps its weights in another file; export it as one")
+    documents = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+    if len(documents) != 1:
+        raise ModelFileError(
+            f"{path.name} is an ONNX file but not one of fabpilot's: it has no {METADATA_KEY}"
+            " metadata; make one with 'fabpilot train'"
+        )
+    return decode_card(documents[0])
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    # Spinning workers take the cores from the processes beside us.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _check_signature(path: Path, session: ort.InferenceSession, card: ModelCard) -> None:
+    inputs = session.get_inputs()
+    size = card.canonical_size
+    if (
+        len(inputs) != 1
+        or inputs[0].name != INPUT_NAME
+        or inputs[0].type != "tensor(uint8)"
+        or list(inputs[0].shape[1:]) != [size, size]
+    ):
+        seen = [(i.name, i.type, i.shape) for i in inputs]
+        raise ModelFileError(f"{path.name} takes {seen}, not maps uint8 (N, {size}, {size})")
+    names = {output.name for output in session.get_outputs()}
+    if missing := set(OUTPUT_NAMES) - names:
+        raise ModelFileError(f"{path.name} does not return {', '.join(sorted(missing))}")
+
+
+def _check_golden(path: Path, session: Session) -> None:
+    """Warm the session up on its golden batch and compare."""
+    maps = session.card.golden_maps.numpy()
+    if len(maps) == 0:
+        raise ModelFileError(f"{path.name} has no golden batch to try it on")
+    expected = session.card.golden_probabilities.numpy()
+    try:
+        outputs = session.run(maps)
+    except Exception as error:
+        raise ModelFileError(f"{path.name}: it fails on its golden batch: {error}") from error
+    got = outputs.probabilities
+    if got.shape != expected.shape or outputs.heatmap.ndim != 3 or outputs.embedding.ndim != 2:
+        raise ModelFileError(f"{path.name}: outputs of another shape than the card's labels need")
+    worst = float(np.max(np.abs(got - expected)))
+    # A NaN compares false with everything; ask for what must hold.
+    if not worst <= _GOLDEN_TOLERANCE:
+        raise ModelFileError(
+            f"{path.name}: on its golden batch probabilities are off by {worst:.3f}"
+            f" (at most {_GOLDEN_TOLERANCE} may come from other hardware)"
+        )
