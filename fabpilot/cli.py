@@ -1,0 +1,91 @@
+"""The `fabpilot` command. Each command lives in a file of its own under fabpilot/commands."""
+
+import os
+import sys
+from importlib import import_module
+
+import click
+import typer
+
+from contracts.errors import FabpilotError
+from fabpilot import __version__
+from fabpilot.output import err
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="fabpilot",
+    help="Watches a semiconductor fab as it runs, predicts defects before they are measured, and"
+    " steers the process.\n\nStart with: fabpilot demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# In the order of the help page: what a newcomer runs first stands first.
+_COMMANDS = (
+    "demo",
+    "sim",
+    "replay",
+    "process",
+    "control",
+    "console",
+    "log",
+    "train",
+    "evaluate",
+    "models",
+    "bench",
+    "doctor",
+)
+for _name in _COMMANDS:
+    import_module(f"fabpilot.commands.{_name}").register(app)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"fabpilot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line: errors of ours become one line, never a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except FabpilotError as error:
+        err.print(f"[bold red]error:[/] {_escape(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; leave quietly, and keep Python from complaining later.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("FABPILOT_DEBUG"):
+            raise
+        err.print(
+            f"[bold red]error:[/] {type(error).__name__}: {_escape(str(error))}\n"
+            "This was not foreseen. FABPILOT_DEBUG=1 shows where it happened; please report it."
+        )
+        sys.exit(70)  # EX_SOFTWARE of sysexits.h
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")

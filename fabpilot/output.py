@@ -1,0 +1,119 @@
+"""What commands say: one JSON object on standard output, everything else on standard error."""
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import structlog
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+__all__ = ["configure_logging", "err", "progress_bar", "report", "write_line"]
+
+err = Console(stderr=True, highlight=False)
+"""Where people read: progress, logs, errors."""
+
+_stdout_lock = threading.Lock()
+
+
+def write_line(text: str) -> None:
+    """One line on standard output, whole, whatever other threads write."""
+    with _stdout_lock:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def report(result: Any, *, as_json: bool, title: str = "") -> None:
+    """Print what a command found: exactly one JSON object, or a table for people.
+
+    Args:
+        result: a msgspec struct or a dict of plain values.
+        as_json: print JSON.
+        title: of the table.
+    """
+    plain = msgspec.to_builtins(result)
+    if as_json:
+        write_line(msgspec.json.encode(plain).decode())
+        return
+    table = Table(title=title or None, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in _rows(plain):
+        table.add_row(name, value)
+    Console(highlight=False).print(table)
+
+
+def _rows(plain: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{prefix}{name} ")
+        elif isinstance(value, float):
+            yield prefix + name, f"{value:,.4g}" if abs(value) < 100 else f"{value:,.0f}"
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield prefix + name, f"{value:,}"
+        elif isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
+            yield prefix + name, f"{len(value)} rows (see --json)"
+        else:
+            yield (
+                prefix + name,
+                ", ".join(map(str, value)) if isinstance(value, list) else str(value),
+            )
+
+
+@contextmanager
+def progress_bar(description: str, total: float | None) -> Iterator[Progress]:
+    """A bar with counts and time left on standard error; its one task is `progress.tasks[0]`.
+
+    Where standard error is no terminal (a log file, CI) nothing is drawn.
+    """
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=False,
+        disable=not err.is_terminal,
+    )
+    with progress:
+        progress.add_task(description, total=total)
+        yield progress
+
+
+def configure_logging(*, debug: bool, as_json: bool = False) -> None:
+    """Structured logs on standard error: readable on a terminal, JSON lines elsewhere."""
+    level = logging.DEBUG if debug else logging.INFO
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json or not sys.stderr.isatty()
+        else structlog.dev.ConsoleRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)

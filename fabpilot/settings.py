@@ -1,0 +1,124 @@
+"""Every setting of every process, in one place, from the environment.
+
+`FABPILOT_<NAME>` sets `<name>`; nothing else is read. docs/settings.md lists them, and a test holds
+the two together.
+"""
+
+import difflib
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contracts.errors import ConfigError
+from contracts.ids import check_site
+from serving.device import Device
+
+__all__ = ["Settings", "load_settings"]
+
+_PREFIX = "FABPILOT_"
+
+
+class Settings(BaseSettings):
+    """What can be set. Relative paths are relative to the working directory."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True)
+
+    home: Path = Field(
+        default=Path(".fabpilot"),
+        description="Folder for everything a process keeps: log, database, models, process output.",
+    )
+    log: str = Field(
+        default="",
+        description="The log: embedded:PATH or kafka://HOST:PORT. Default: embedded in home.",
+    )
+    database: str = Field(
+        default="",
+        description="SQLAlchemy URL of alerts, audit trail and controller state."
+        " Default: SQLite in home.",
+    )
+    mlflow: str = Field(
+        default="",
+        description="MLflow tracking and registry URI. Default: SQLite in home.",
+    )
+    model: str = Field(
+        default="models:/wafer-map@champion",
+        description="The model that scores wafer maps: models:/NAME@ALIAS, models:/NAME/VERSION"
+        " or an ONNX file.",
+    )
+    model_refresh_s: float = Field(
+        default=5.0,
+        ge=0.2,
+        le=3600,
+        description="How often the alias is resolved anew, in seconds.",
+    )
+    device: Device = Field(
+        default=Device.AUTO,
+        description="auto, cpu or cuda; cuda fails rather than run on the CPU.",
+    )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads of one model run on the CPU; 0 takes all cores.",
+    )
+    site: str = Field(default="kr1", description="The fab this process works for.")
+    policy: Path | None = Field(
+        default=None,
+        description="Guard rails of the controller, a YAML file. Default: the packaged policy.",
+    )
+    console_host: str = Field(
+        default="127.0.0.1",
+        description="Address the console listens on; it has no accounts yet, keep it on loopback.",
+    )
+    console_port: int = Field(
+        default=8080, ge=0, le=65535, description="Port the console listens on; 0 takes a free one."
+    )
+    data: Path = Field(
+        default=Path("../shared/data"),
+        description="Folder with the public data sets, for tests and benchmarks.",
+    )
+    kafka: str = Field(
+        default="", description="Brokers that tests marked kafka run against, HOST:PORT[,…]."
+    )
+    debug: bool = Field(
+        default=False, description="Show tracebacks of unexpected errors and debug logs."
+    )
+
+    @property
+    def log_url(self) -> str:
+        """The log, with the default filled in."""
+        return self.log or f"embedded:{self.home / 'log.db'}"
+
+    @property
+    def database_url(self) -> str:
+        """The database, with the default filled in."""
+        return self.database or f"sqlite:///{self.home.absolute() / 'fabpilot.db'}"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow, with the default filled in."""
+        return self.mlflow or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigError: a value is wrong, or a variable looks like a setting and is none.
+    """
+    known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.startswith(_PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "docs/settings.md lists them all"
+            raise ConfigError(f"the environment sets {name}, which is no setting; {hint}")
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = _PREFIX + str(first["loc"][0]).upper()
+        raise ConfigError(f"{name}: {first['msg']} (it is {first['input']!r})") from error
+    check_site(settings.site)
+    return settings

@@ -1,0 +1,136 @@
+"""One event of every type, and other values tests need."""
+
+import numpy as np
+
+from contracts.arrays import Array
+from contracts.events import (
+    Action,
+    Alert,
+    AlertDecision,
+    Commonality,
+    DeadLetter,
+    EquipmentState,
+    Event,
+    Label,
+    Metrology,
+    Prediction,
+    ProcessEvent,
+    ReviewImage,
+    Trace,
+    VariableShift,
+    WaferMap,
+)
+
+NOON_MS = 1_767_268_800_000  # 2026-01-01 12:00 UTC
+
+
+def wafer_grid(
+    rows: int = 20, columns: int = 20, fail_rate: float = 0.05, seed: int = 0
+) -> np.ndarray:
+    """A round die grid (rows, columns) uint8 with randomly failing dies."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:rows, :columns]
+    on = np.hypot((x + 0.5) / columns - 0.5, (y + 0.5) / rows - 0.5) <= 0.5
+    grid = np.where(rng.random((rows, columns)) < fail_rate, 2, 1)
+    return np.where(on, grid, 0).astype(np.uint8)
+
+
+def wafer_map(index: int = 0, *, site: str = "kr1", grid: np.ndarray | None = None) -> WaferMap:
+    """A wafer map event; `index` makes it another wafer."""
+    return WaferMap(
+        event_id=f"map-{index}",
+        site=site,
+        time_ms=NOON_MS + index,
+        product="P1",
+        lot_id=f"L{index // 25:04d}",
+        substrate_id=f"L{index // 25:04d}.{index % 25 + 1:02d}",
+        slot=index % 25 + 1,
+        grid=Array.of(wafer_grid(seed=index) if grid is None else grid),
+        source="test",
+    )
+
+
+def sample_events() -> dict[str, Event]:
+    """One fixed event of every type, by CloudEvents type."""
+    head = {"site": "kr1", "time_ms": NOON_MS}
+    place = {"equipment_id": "ETCH-01", "module_id": "B"}
+    wafer = {"lot_id": "L0001", "substrate_id": "L0001.07", "slot": 7}
+    events: list[Event] = [
+        ProcessEvent(
+            event_id="process-1", phase="completed", product="P1", carrier_id="FOUP-9",
+            process_job_id="PJ-12", recipe_id="ETCH-MAIN", step="etch", sequence=2,
+            **head, **place, **wafer,
+        ),
+        EquipmentState(
+            event_id="state-1", kind="etch", state="standby", inhibited=True, reason="action a1",
+            **head, **place,
+        ),
+        Trace(
+            event_id="trace-1", process_job_id="PJ-12", recipe_id="ETCH-MAIN", step="etch",
+            sequence=2, variables=("rf_power_w", "pressure_pa"), sample_period_ms=500.0,
+            values=Array.of(np.arange(6, dtype=np.float32).reshape(3, 2)),
+            **head, **place, **wafer,
+        ),
+        Metrology(
+            event_id="metrology-1", equipment_id="CDSEM-01", step="etch", parameter="cd_nm",
+            x_mm=(0.0, 50.5), y_mm=(0.0, -50.5), values=(32.1, 32.4), **head, **wafer,
+        ),
+        WaferMap(
+            event_id="map-1", product="P1", source="sim",
+            grid=Array.of(np.array([[0, 1, 0], [1, 2, 1], [1, 1, 1]], dtype=np.uint8)),
+            **head, **wafer,
+        ),
+        ReviewImage(
+            event_id="image-1", step="etch", x_mm=1.5, y_mm=-2.5, pixel_size_nm=2.0,
+            png=b"\x89PNG\r\n\x1a\n", **head, **wafer,
+        ),
+        Prediction(
+            event_id="prediction-1", input_id="map-1", input_type=WaferMap.ce_type,
+            labels=("None", "Scratch"), probabilities=(0.25, 0.75), predicted=("Scratch",),
+            heatmap=Array.of(np.array([[0, 255], [7, 8]], dtype=np.uint8)),
+            embedding=Array.of(np.array([0.5, -1.5], dtype=np.float32)),
+            model_name="wafer-map", model_version="3", model_sha256="ab" * 32,
+            provider="CPUExecutionProvider", **head, **wafer,
+        ),
+        Alert(
+            event_id="alert-1", alert_id="a1", revision=2, status="open", kind="pattern",
+            severity="high", pattern="Edge-Ring", suspect_module="ETCH-01/B",
+            suspect_equipment="ETCH-01", suspect_recipe="ETCH-MAIN", suspect_step="etch",
+            since_ms=NOON_MS - 60_000, affected=("L0001.07",), unaffected=("L0001.08",),
+            affected_count=11, examined_count=14, baseline_rate=0.003, confidence=0.82,
+            commonalities=(
+                Commonality(
+                    factor="module", value="ETCH-01/B", bad_through=11, bad_total=12,
+                    good_through=3, good_total=200, odds_ratio=250.5, p_value=1e-9,
+                ),
+            ),
+            shifts=(
+                VariableShift(
+                    variable="rf_reflected_w", recipe_id="ETCH-MAIN", mean=22.0, normal=10.0,
+                    spread=1.5, z=8.0,
+                ),
+            ),
+            at_risk=("L0002",), **head,
+        ),
+        AlertDecision(
+            event_id="decision-1", alert_id="a1", decision="shelved", by="Kim", comment="known",
+            until_ms=NOON_MS + 3_600_000, **head,
+        ),
+        Action(
+            event_id="action-1", action_id="x1", alert_id="a1", kind="adjust_recipe",
+            status="approved", by="Kim", comment="go", recipe_id="ETCH-MAIN",
+            parameter="rf_power_w", value=850.0, expected_good_dies=420.0, cost_good_dies=12.5,
+            confidence=0.82, check="Edge-Ring below 1 % of the next 25 wafers", **head, **place,
+        ),
+        Label(
+            event_id="label-1", lot_id="L0001", substrate_id="L0001.07", patterns=("Scratch",),
+            by="Lee", **head,
+        ),
+        DeadLetter(
+            event_id="dead-1", source_topic="fab.kr1.wafer_maps", source_partition=1,
+            source_offset=42, source_key=b"L0001", source_headers=(("ce_type", b"nonsense"),),
+            value=b"\x00\xff", value_bytes=2, error="UnknownTypeError", reason="unknown event type",
+            stage="process", **head,
+        ),
+    ]  # fmt: skip
+    return {event.ce_type: event for event in events}

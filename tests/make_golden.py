@@ -1,0 +1,19 @@
+"""Write golden files for event types that have none yet. Existing ones are never touched."""
+
+import json
+from pathlib import Path
+
+from contracts.codec import encode
+from tests.factories import sample_events
+
+FOLDER = Path(__file__).parent / "golden"
+
+if __name__ == "__main__":
+    for ce_type, event in sample_events().items():
+        path = FOLDER / f"{ce_type}.msgpack"
+        if not path.exists():
+            message = encode(event)
+            path.write_bytes(message.value)
+            headers = {name: value.decode() for name, value in message.headers}
+            (FOLDER / f"{ce_type}.headers.json").write_text(json.dumps(headers, indent=2) + "\n")
+            print(path.name)
