@@ -16,12 +16,12 @@ from contracts.ids import derived_id, traceparent
 from contracts.records import Headers, Message, Record
 from contracts.topics import MAX_RECORD_BYTES, topic_name
 
-__all__ = ["CONTENT_TYPE", "dead_letter", "decode", "encode", "header"]
+__all__ = ["CONTENT_TYPE", "DEAD_LETTER_ENVELOPE", "dead_letter", "decode", "encode", "header"]
 
 CONTENT_TYPE = b"application/msgpack"
 _SPEC_VERSION = b"1.0"
 # A dead letter carries the original record whole; this is the room its own fields need.
-_DEAD_LETTER_ENVELOPE = 64 * 1024
+DEAD_LETTER_ENVELOPE = 64 * 1024
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -46,7 +46,7 @@ def encode(event: Event) -> Message:
         RecordTooLargeError: the encoded event is larger than a record may be.
     """
     value = _encoder.encode(event)
-    limit = MAX_RECORD_BYTES + (_DEAD_LETTER_ENVELOPE if isinstance(event, DeadLetter) else 0)
+    limit = MAX_RECORD_BYTES + (DEAD_LETTER_ENVELOPE if isinstance(event, DeadLetter) else 0)
     if len(value) > limit:
         raise RecordTooLargeError(
             f"{event.ce_type} {event.event_id} has {len(value)} bytes; a record may have {limit}"
@@ -75,7 +75,7 @@ def decode(headers: Headers, value: bytes) -> Event:
         UnknownTypeError: the `ce_type` header is missing or names no event of ours.
         CodecError: the bytes are not that event.
     """
-    limit = MAX_RECORD_BYTES + _DEAD_LETTER_ENVELOPE
+    limit = MAX_RECORD_BYTES + DEAD_LETTER_ENVELOPE
     if len(value) > limit:
         raise RecordTooLargeError(f"{len(value)} bytes; a record may have {limit}")
     raw_type = header(headers, "ce_type")

@@ -12,7 +12,7 @@ What every implementation promises:
 4. Readers and consumers see committed records only, in offset order per partition.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from contracts.records import Message, Record, TopicPartition
@@ -26,8 +26,17 @@ Offsets = Mapping[TopicPartition, int]
 class Reader(Protocol):
     """Reads partitions without a group. Positions are the caller's business."""
 
-    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
-        """Up to `max_records` records, waiting at most `timeout_s` for the first."""
+    def poll(
+        self,
+        max_records: int,
+        timeout_s: float,
+        *,
+        only: Collection[TopicPartition] | None = None,
+    ) -> list[Record]:
+        """Up to `max_records` records, waiting at most `timeout_s` for the first.
+
+        `only` limits it to some partitions, for a caller with enough of the others in hand.
+        """
         ...
 
     def positions(self) -> dict[TopicPartition, int]:
@@ -43,7 +52,11 @@ class Consumer(Protocol):
     """A member of a group. Partitions are shared out among the group's live members."""
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
-        """Up to `max_records` records from the assigned partitions."""
+        """Up to `max_records` records from the assigned partitions, waiting at most `timeout_s`.
+
+        Polling (and committing) is how a member shows that it is alive: a member that does neither
+        for a session timeout loses its partitions to the others.
+        """
         ...
 
     def commit(self, outputs: Sequence[Message], offsets: Offsets) -> None:

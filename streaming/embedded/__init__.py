@@ -1,0 +1,5 @@
+"""A durable log in one SQLite file, for the processes of one machine. No network, no broker."""
+
+from streaming.embedded.log import EmbeddedLog
+
+__all__ = ["EmbeddedLog"]
