@@ -98,6 +98,20 @@ def _resampler(source: int, target: int) -> npt.NDArray[np.float32]:
     return weights
 
 
+@lru_cache(maxsize=512)
+def _outline(
+    shape: tuple[int, int], mask: bytes, size: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """What only the outline of a grid decides, computed once a product: scale and on-wafer pixels.
+
+    Returns:
+        254 / (on-wafer share of the pixel), and whether at least half of the pixel is on it.
+    """
+    dies = np.frombuffer(mask, dtype=np.bool_).reshape(shape).astype(np.float32)
+    on = _resampler(shape[0], size) @ dies @ _resampler(shape[1], size).T
+    return (254.0 / np.maximum(on, 1e-6)).astype(np.float32), on >= 0.5 - 1e-6
+
+
 def canonical_map(grid: Grid, size: int = CANONICAL_SIZE) -> Grid:
     """The canonical map of one die grid.
 
@@ -116,16 +130,20 @@ def canonical_map(grid: Grid, size: int = CANONICAL_SIZE) -> Grid:
     [[0, 65, 0], [1, 128, 1], [0, 1, 0]]
     """
     check_grid(grid)
-    rows, columns = _resampler(grid.shape[0], size), _resampler(grid.shape[1], size).T
-    on = rows @ (grid != OFF).astype(np.float32) @ columns
-    fail = rows @ (grid == FAIL).astype(np.float32) @ columns
+    shape = (grid.shape[0], grid.shape[1])
+    scale, on = _outline(shape, (grid != OFF).tobytes(), size)
+    fail = (grid == FAIL).astype(np.float32)
+    share = _resampler(shape[0], size) @ fail @ _resampler(shape[1], size).T
     # A failing die counts even where most of its pixel is off the wafer: it must not vanish.
-    touched = fail > 1e-6
-    share = fail / np.maximum(on, 1e-6)
-    out = 1 + np.ceil(np.clip(share, 0.0, 1.0) * 254.0 - 1e-3)
-    out = np.where(touched, np.maximum(out, 2.0), 1.0)
-    out[(on < 0.5 - 1e-6) & ~touched] = OFF
-    return out.astype(np.uint8)
+    touched = share > 1e-6
+    share *= scale
+    # Truncating x + 0.999 rounds up whatever is not a whole number by rounding error alone.
+    share += 0.999
+    np.minimum(share, 254.5, out=share)
+    out: Grid = share.astype(np.uint8)
+    np.maximum(out, touched, out=out)
+    out += on | touched
+    return out
 
 
 def canonical_maps(grids: list[Grid], size: int = CANONICAL_SIZE) -> Grid:

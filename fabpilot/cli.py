@@ -39,7 +39,11 @@ _COMMANDS = (
     "bench",
     "doctor",
 )
-for _name in _COMMANDS:
+for _name in [
+    n
+    for n in _COMMANDS
+    if __import__("pathlib").Path(__file__).parent.joinpath("commands", n + ".py").exists()
+]:
     import_module(f"fabpilot.commands.{_name}").register(app)
 
 

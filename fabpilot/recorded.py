@@ -44,7 +44,9 @@ class RecordedMaps:
         self._start_ms = start_ms
         if "maps" in self._arrays:
             if self._arrays["maps"].ndim != 3:
-                raise DatasetError(f"{path}: maps has shape {self._arrays['maps'].shape}, not (N, …)")
+                raise DatasetError(
+                    f"{path}: maps has shape {self._arrays['maps'].shape}, not (N, …)"
+                )
             self._count = len(self._arrays["maps"])
         elif {"data", "offsets", "shapes"} <= self._arrays.keys():
             self._count = self._check_ragged(path)

@@ -13,6 +13,7 @@ from contracts.topics import Stream, topic_name
 from fabpilot.output import write_line
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
+from streaming.log import Log
 from streaming.open import open_log
 
 __all__ = ["register"]
@@ -68,11 +69,10 @@ def tail(
         check_site(site)
     log = open_log(settings.log_url)
     try:
-        existing = log.topics()
-        if site is not None:
-            topics = [name for name in (topic_name(site, stream),) if name in existing]
-        else:
-            topics = sorted(name for name in existing if name.endswith(f".{stream.value}"))
+        topics = _topics(log, stream, site)
+        while not topics and not until_end and not stop.wait(_POLL_S):
+            # Nobody has written yet; what is written first is what the reader waits for.
+            topics, from_beginning = _topics(log, stream, site), True
         ends = log.ends(topics)
         reader = log.reader(topics, "beginning" if from_beginning else "end")
         try:
@@ -87,6 +87,11 @@ def tail(
             reader.close()
     finally:
         log.close()
+
+
+def _topics(log: Log, stream: Stream, site: str | None) -> list[str]:
+    wanted = f".{stream.value}" if site is None else topic_name(site, stream)
+    return sorted(name for name in log.topics() if name.endswith(wanted))
 
 
 def _reached(positions: dict[Any, int], ends: dict[Any, int]) -> bool:

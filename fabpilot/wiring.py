@@ -1,0 +1,68 @@
+"""Parts put together from settings: what several commands need."""
+
+from pathlib import Path
+
+from contracts.errors import ConfigError
+from contracts.topics import STREAM_SPECS, topic_name
+from fabpilot.settings import Settings
+from serving.repository import FileSource, ModelRepository, ModelSource
+from streaming.log import Log
+from streaming.open import open_log
+
+__all__ = ["group_name", "model_source", "open_repository", "open_site_log", "site_topics", "sites"]
+
+
+def site_topics(site: str) -> dict[str, int]:
+    """All topics of a site and their partitions."""
+    return {topic_name(site, stream): spec.partitions for stream, spec in STREAM_SPECS.items()}
+
+
+def open_site_log(url: str, site: str) -> Log:
+    """The log, with the site's topics made."""
+    log = open_log(url)
+    log.create_topics(site_topics(site))
+    return log
+
+
+def sites(log: Log) -> list[str]:
+    """The sites that have topics."""
+    found = {name.split(".")[1] for name in log.topics() if name.startswith("fab.")}
+    return sorted(found)
+
+
+def group_name(site: str) -> str:
+    """The consumer group of a site's processors."""
+    return f"processor.{site}"
+
+
+def model_source(settings: Settings, model: str | None = None) -> ModelSource:
+    """Where `model` comes from: an ONNX file or an MLflow URI.
+
+    Raises:
+        ConfigError: neither an existing file nor a model URI.
+    """
+    named = model or settings.model
+    if named.startswith("models:/"):
+        # mlflow takes seconds to import; a file needs none of it.
+        from serving.mlflow_source import MlflowSource
+
+        return MlflowSource(settings.mlflow_uri, named, settings.home / "models")
+    path = Path(named)
+    if not path.is_file():
+        raise ConfigError(
+            f"model {named!r} is neither a file nor of the form models:/wafer-map@champion"
+        )
+    return FileSource(path)
+
+
+def open_repository(settings: Settings, model: str | None = None) -> ModelRepository:
+    """A repository with its first model loaded.
+
+    Raises:
+        ModelError: the model cannot be had.
+    """
+    repository = ModelRepository(
+        model_source(settings, model), settings.device, threads=settings.threads
+    )
+    repository.refresh()
+    return repository
