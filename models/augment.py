@@ -1,0 +1,72 @@
+"""Augmentation of canonical maps: a wafer has no up, and no two testers agree on left.
+
+Everything works on a whole batch of uint8 maps and gives canonical maps again, so the network
+trains on exactly the kind of input it will serve.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["dihedral", "random_views", "rotate"]
+
+
+def random_views(maps: Tensor, generator: torch.Generator, *, turn: float = 0.5) -> Tensor:
+    """Each map flipped and turned at random.
+
+    Args:
+        maps: (N, S, S) uint8.
+        generator: the only source of chance.
+        turn: share of the maps that are also turned by a free angle. The others keep their pixels
+            as the tester drew them, so the network sees those too.
+
+    Returns:
+        (N, S, S) uint8.
+    """
+    maps = dihedral(maps, torch.randint(8, (len(maps),), generator=generator))
+    turned = torch.rand(len(maps), generator=generator) < turn
+    if turned.any():
+        angles = torch.rand(int(turned.sum()), generator=generator) * (2 * math.pi)
+        maps[turned] = rotate(maps[turned], angles)
+    return maps
+
+
+def dihedral(maps: Tensor, element: Tensor) -> Tensor:
+    """Each map under one of the eight symmetries of the square.
+
+    Args:
+        maps: (N, S, S).
+        element: (N,) of 0..7; bit 0 flips columns, bit 1 flips rows, bit 2 transposes.
+    """
+    out = maps.clone()
+    for bit, change in enumerate(
+        (
+            lambda m: m.flip(2),
+            lambda m: m.flip(1),
+            lambda m: m.transpose(1, 2),
+        )
+    ):
+        chosen = (element >> bit) & 1 == 1
+        out[chosen] = change(out[chosen])
+    return out
+
+
+def rotate(maps: Tensor, angles: Tensor) -> Tensor:
+    """Each map turned about its centre, nearest pixel, so that the codes stay codes.
+
+    Args:
+        maps: (N, S, S) uint8.
+        angles: (N,) in radians.
+    """
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    zero = torch.zeros_like(cos)
+    matrix = torch.stack(
+        (torch.stack((cos, -sin, zero), dim=1), torch.stack((sin, cos, zero), dim=1)), dim=1
+    )
+    grid = F.affine_grid(matrix, [len(maps), 1, *maps.shape[1:]], align_corners=False)
+    turned = F.grid_sample(
+        maps[:, None].to(torch.float32), grid, mode="nearest", align_corners=False
+    )
+    return turned[:, 0].to(torch.uint8)

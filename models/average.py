@@ -1,0 +1,36 @@
+"""An exponential moving average of a network's weights, which is the network that is kept."""
+
+import copy
+
+import torch
+from torch import nn
+
+__all__ = ["WeightAverage"]
+
+
+class WeightAverage:
+    """Follows a network (Polyak averaging), its batch-norm statistics included.
+
+    The decay rises with the number of updates, (1 + n) / (10 + n) up to `decay`, so that a short
+    run does not keep its random first weights.
+
+    Args:
+        net: the network to follow.
+        decay: of one update.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self._decay = decay
+        self._updates = 0
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        """Move a little towards `net`."""
+        self._updates += 1
+        weight = 1.0 - min(self._decay, (1 + self._updates) / (10 + self._updates))
+        ours, theirs = self.net.state_dict(), net.state_dict()
+        floats = [name for name, value in ours.items() if value.is_floating_point()]
+        torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], weight)
+        for name in ours.keys() - set(floats):
+            ours[name].copy_(theirs[name])

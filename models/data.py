@@ -1,0 +1,332 @@
+"""Sets of labelled wafer maps: what they are, how they are read, how they are split.
+
+Maps of one lot look alike, so a random split flatters a model. Every split here keeps neighbours
+together: the set is ordered by `groups` (lots, or the order a tester saw the wafers in), cut into
+contiguous blocks, and whole blocks are held out.
+"""
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.errors import DatasetError, WaferMapError
+from contracts.wafer_map import FAIL, PATTERNS, Grid, canonical_maps, check_grid
+
+__all__ = ["MapSet", "from_lists", "load_maps", "pattern_name"]
+
+# Beyond this share of unusable maps a file is not the data set it claims to be.
+_MAX_SKIPPED_SHARE = 0.1
+_RAGGED_KEYS = ("data", "offsets", "shapes", "label", "label_names")
+_STACKED_KEYS = ("maps", "labels", "label_names")
+
+
+@dataclass(frozen=True, eq=False)
+class MapSet:
+    """Labelled wafer maps.
+
+    Attributes:
+        grids: N die grids, each (rows, columns) uint8 of 0, 1, 2.
+        labels: (N,) int64 class numbers, or (N, C) uint8 of 0 and 1 if `multi_label`.
+        label_names: the C classes, those of `PATTERNS` first and in its order.
+        groups: (N,) int64, grows with time; maps with one number belong together (a lot).
+        source: where they came from, for people.
+        multi_label: a map may show several patterns at once, or none.
+        skipped: how many maps of the source were left out because they were no die grids.
+    """
+
+    grids: Sequence[Grid]
+    labels: npt.NDArray[Any]
+    label_names: tuple[str, ...]
+    groups: npt.NDArray[np.int64]
+    source: str
+    multi_label: bool = False
+    skipped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.grids)
+
+    def subset(self, indices: npt.NDArray[np.integer[Any]]) -> "MapSet":
+        """The maps at `indices`, in that order."""
+        return replace(
+            self,
+            grids=[self.grids[int(index)] for index in indices],
+            labels=self.labels[indices],
+            groups=self.groups[indices],
+        )
+
+    def canonical(self, size: int) -> Grid:
+        """What a model sees of them, (N, size, size) uint8."""
+        return canonical_maps(list(self.grids), size)
+
+    def one_hot(self) -> npt.NDArray[np.uint8]:
+        """Labels as (N, C) uint8 of 0 and 1, whichever way they are stored."""
+        if self.multi_label:
+            return np.asarray(self.labels, dtype=np.uint8)
+        return np.eye(len(self.label_names), dtype=np.uint8)[self.labels]
+
+    def class_counts(self) -> dict[str, int]:
+        """How many maps show each class."""
+        sums = self.one_hot().sum(axis=0, dtype=np.int64)
+        return {name: int(n) for name, n in zip(self.label_names, sums, strict=True)}
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the maps, labels, names and groups, in order."""
+        digest = hashlib.sha256()
+        digest.update("\n".join((*self.label_names, str(self.multi_label))).encode())
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(self.groups, dtype="<i8").tobytes())
+        for grid in self.grids:
+            digest.update(np.array(grid.shape, dtype="<i4").tobytes())
+            digest.update(grid.tobytes())
+        return digest.hexdigest()
+
+
+def pattern_name(name: str) -> str:
+    """A pattern's name as we spell it; names that are not in `PATTERNS` stay as they are.
+
+    >>> pattern_name("Edge_Loc"), pattern_name("near-full"), pattern_name("Mousebite")
+    ('Edge-Loc', 'Near-full', 'Mousebite')
+    """
+    folded = name.strip().lower().replace("_", "-").replace(" ", "-")
+    return {pattern.lower(): pattern for pattern in PATTERNS}.get(folded, name.strip())
+
+
+def from_lists(
+    grids: Sequence[Grid], labels: Sequence[str], lots: Sequence[int], source: str
+) -> MapSet:
+    """A single-label set from maps in memory, such as those of the synthetic fab.
+
+    Args:
+        grids: N die grids.
+        labels: N class names.
+        lots: N lot numbers, growing with time.
+        source: where they came from, for people.
+
+    Raises:
+        DatasetError: the lists differ in length, or there is no usable map.
+    """
+    if not len(grids) == len(labels) == len(lots):
+        raise DatasetError(
+            f"{source}: {len(grids)} maps, {len(labels)} labels and {len(lots)} lots;"
+            " each map needs one of each"
+        )
+    names = [pattern_name(label) for label in labels]
+    ordered = _ordered(names)
+    number = {name: index for index, name in enumerate(ordered)}
+    return _checked(
+        list(grids),
+        np.array([number[name] for name in names], dtype=np.int64),
+        ordered,
+        np.array(lots, dtype=np.int64),
+        source,
+        multi_label=False,
+    )
+
+
+def load_maps(path: Path) -> MapSet:
+    """Read a data set in the layout of wm811k.npz or mixedwm38.npz.
+
+    Ragged (wm811k): map i is `data[offsets[i]:offsets[i+1]].reshape(shapes[i])` with the class
+    number `label[i]`; `orig_index`, if there, is the order the wafers were made in, else the order
+    of the rows is. Stacked (mixedwm38): `maps` (N, rows, columns) with `labels` (N, C) of 0 and 1,
+    several patterns a map; it knows no lots, so each distinct map is a group of its own.
+
+    Maps that are no die grids (1x1, hardly a die) are skipped and counted in `MapSet.skipped`.
+
+    Raises:
+        DatasetError: the file is missing, empty, damaged or pickled, lacks arrays, contradicts
+            itself, has die codes above 2, or more than a tenth of its maps are unusable.
+    """
+    arrays = _read_npz(path)
+    source = path.name
+    if "maps" in arrays:
+        return _stacked(arrays, source)
+    if "data" in arrays:
+        return _ragged(arrays, source)
+    raise DatasetError(
+        f"{path} holds {', '.join(sorted(arrays)) or 'no arrays'}: neither"
+        f" {', '.join(_RAGGED_KEYS)} (one class a map) nor"
+        f" {', '.join(_STACKED_KEYS)} (mixed patterns)"
+    )
+
+
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        if path.stat().st_size == 0:
+            raise DatasetError(f"{path} is empty; download it again")
+        if not zipfile.is_zipfile(path):
+            raise DatasetError(f"{path} is not an .npz file; convert it, or name another file")
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(
+            f"{path} is damaged or holds pickled objects, which are never loaded: {error};"
+            " download it again, or save it with plain arrays only"
+        ) from error
+
+
+def _ragged(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
+    _require(arrays, _RAGGED_KEYS, source)
+    data, names = _array(arrays, "data", 1, source), _names(arrays["label_names"], source)
+    offsets = _integers(arrays, "offsets", 1, source)
+    shapes = _integers(arrays, "shapes", 2, source)
+    label = _integers(arrays, "label", 1, source)
+    count = len(label)
+    _check_codes(data, source)
+    if len(offsets) != count + 1 or shapes.shape != (count, 2):
+        raise DatasetError(
+            f"{source}: {count} labels need {count + 1} offsets and ({count}, 2) shapes,"
+            f" there are {len(offsets)} and {shapes.shape}"
+        )
+    if count and (
+        offsets[0] < 0
+        or offsets[-1] > len(data)
+        or np.any(shapes < 0)
+        or np.any(np.diff(offsets) != shapes.prod(axis=1))
+    ):
+        raise DatasetError(
+            f"{source}: offsets and shapes do not cut {len(data)} bytes of data into maps"
+        )
+    if count and not 0 <= int(label.min()) <= int(label.max()) < len(names):
+        raise DatasetError(
+            f"{source}: labels run from {label.min()} to {label.max()},"
+            f" but there are {len(names)} label names; leave unlabelled maps out"
+        )
+    groups = np.arange(count, dtype=np.int64)
+    if "orig_index" in arrays:
+        groups = _integers(arrays, "orig_index", 1, source)
+        if len(groups) != count:
+            raise DatasetError(f"{source}: {count} maps with {len(groups)} entries in orig_index")
+    grids = [
+        data[offsets[index] : offsets[index + 1]].reshape(shapes[index]) for index in range(count)
+    ]
+    ordered = _ordered(names)
+    renumber = np.array([ordered.index(name) for name in names], dtype=np.int64)
+    return _checked(grids, renumber[label], ordered, groups, source, multi_label=False)
+
+
+def _stacked(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
+    _require(arrays, _STACKED_KEYS, source)
+    maps, names = _array(arrays, "maps", 3, source), _names(arrays["label_names"], source)
+    labels = _integers(arrays, "labels", 2, source)
+    _check_codes(maps, source)
+    if labels.shape != (len(maps), len(names)):
+        raise DatasetError(
+            f"{source}: {len(maps)} maps and {len(names)} label names need labels of shape"
+            f" ({len(maps)}, {len(names)}), they are {labels.shape}"
+        )
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) <= 1:
+        raise DatasetError(f"{source}: labels of mixed patterns are 0 or 1")
+    ordered = _ordered(names)
+    columns = [names.index(name) for name in ordered]
+    return _checked(
+        list(maps),
+        labels[:, columns].astype(np.uint8),
+        ordered,
+        _content_numbers(maps),
+        source,
+        multi_label=True,
+    )
+
+
+def _content_numbers(maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Group numbers (N,) for a set that came without lots, sorted by class: a hash of each map.
+
+    The order of such a set says nothing about time, and blocks of it would hold out whole classes.
+    """
+    digests = (hashlib.blake2b(grid.tobytes(), digest_size=7).digest() for grid in maps)
+    return np.array([int.from_bytes(digest, "big") for digest in digests], dtype=np.int64)
+
+
+def _checked(
+    grids: list[Grid],
+    labels: npt.NDArray[Any],
+    label_names: tuple[str, ...],
+    groups: npt.NDArray[np.int64],
+    source: str,
+    *,
+    multi_label: bool,
+) -> MapSet:
+    """The set without the maps that are no die grids."""
+    good, first_reason = [], ""
+    for index, grid in enumerate(grids):
+        try:
+            check_grid(grid)
+            good.append(index)
+        except WaferMapError as error:
+            first_reason = first_reason or f"map {index}: {error}"
+    skipped = len(grids) - len(good)
+    if not good or skipped > _MAX_SKIPPED_SHARE * len(grids):
+        raise DatasetError(
+            f"{source}: {skipped} of {len(grids)} maps cannot be used"
+            + (f" (the first: {first_reason})" if first_reason else "; it holds none")
+        )
+    everything = MapSet(grids, labels, label_names, groups, source, multi_label, skipped)
+    return everything if skipped == 0 else everything.subset(np.array(good))
+
+
+def _require(
+    arrays: Mapping[str, npt.NDArray[Any]], keys: Iterable[str], source: str
+) -> None:
+    missing = [key for key in keys if key not in arrays]
+    if missing:
+        raise DatasetError(f"{source} lacks {', '.join(missing)}; see load_maps for the layout")
+
+
+def _array(
+    arrays: Mapping[str, npt.NDArray[Any]], key: str, dimensions: int, source: str
+) -> npt.NDArray[np.uint8]:
+    array = arrays[key]
+    if array.dtype != np.uint8 or array.ndim != dimensions:
+        raise DatasetError(
+            f"{source}: {key} must be uint8 with {dimensions} dimensions,"
+            f" it is {array.dtype} {array.shape}"
+        )
+    return array
+
+
+def _integers(
+    arrays: Mapping[str, npt.NDArray[Any]], key: str, dimensions: int, source: str
+) -> npt.NDArray[np.int64]:
+    array = arrays[key]
+    if array.dtype.kind not in "iu" or array.ndim != dimensions:
+        raise DatasetError(
+            f"{source}: {key} must hold whole numbers in {dimensions} dimensions,"
+            f" it is {array.dtype} {array.shape}"
+        )
+    return array.astype(np.int64)
+
+
+def _names(array: npt.NDArray[Any], source: str) -> list[str]:
+    if array.dtype.kind != "U" or array.ndim != 1:
+        raise DatasetError(f"{source}: label_names must be a list of text, it is {array.dtype}")
+    names = [pattern_name(str(name)) for name in array]
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise DatasetError(f"{source}: label_names must be at least two different names: {names}")
+    return names
+
+
+def _check_codes(data: npt.NDArray[np.uint8], source: str) -> None:
+    if data.size and int(data.max()) > FAIL:
+        raise DatasetError(
+            f"{source}: die codes run up to {int(data.max())}; translate them to"
+            " 0 (off the wafer), 1 (pass) and 2 (fail) first"
+        )
+
+
+def _ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Distinct names, ours first and in our order, others after them by alphabet."""
+    distinct = set(names)
+    return (
+        *(pattern for pattern in PATTERNS if pattern in distinct),
+        *sorted(distinct.difference(PATTERNS)),
+    )

@@ -1,0 +1,194 @@
+"""The network: a timm backbone, one head, and everything a server would otherwise have to know.
+
+`WaferMapNet` takes canonical maps as they are (uint8) and returns probabilities, an embedding and a
+heatmap; channels, pooling and calibration live inside, so that one exported graph is the model.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from timm.models.resnet import BasicBlock, ResNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from contracts.errors import ConfigError
+
+__all__ = ["BACKBONES", "DEFAULT_BACKBONE", "Outputs", "WaferMapNet", "make_backbone"]
+
+DEFAULT_BACKBONE = "mapnet_s"
+
+
+def _narrow_resnet(channels: tuple[int, int, int, int], stem_width: int) -> nn.Module:
+    """A ResNet (He et al., 2016) of one block a stage, no coarser than a pixel in eight.
+
+    Wafer maps have no texture to learn, so a tenth of a ResNet-18's channels is enough, and dense
+    3x3 convolutions run faster on a CPU than the depthwise ones of mobile networks. Its last two
+    stages keep the resolution and widen their view by dilation instead, for a heatmap of 8x8 at 64.
+    """
+    return ResNet(
+        BasicBlock,
+        (1, 1, 1, 1),
+        channels=channels,
+        stem_type="deep",
+        stem_width=stem_width,
+        output_stride=8,
+        num_classes=0,
+        global_pool="",
+    )
+
+
+# Name to factory. Any other name is looked up in timm.
+BACKBONES: dict[str, Callable[[], nn.Module]] = {
+    "mapnet_xs": lambda: _narrow_resnet((16, 24, 32, 48), 8),
+    "mapnet_s": lambda: _narrow_resnet((32, 48, 64, 96), 16),
+    "mapnet_m": lambda: _narrow_resnet((32, 64, 96, 128), 16),
+}
+
+
+def make_backbone(name: str) -> nn.Module:
+    """A backbone whose `forward_features` gives (N, D, h, w), with random weights.
+
+    Names in `BACKBONES` are ours. Any other is a timm model; it is asked for a stride of 8 and
+    keeps its own where it cannot (its heatmap is then coarse: 2x2 at 64 pixels for stride 32).
+
+    Raises:
+        ConfigError: neither we nor timm know the name, or the model is not convolutional.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]()
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        raise ConfigError(
+            f"no backbone {name!r}: ours are {', '.join(BACKBONES)}; timm has"
+            f" {', '.join(close) if close else 'many more, see timm.list_models()'}"
+        )
+    options: dict[str, Any] = {"num_classes": 0, "global_pool": "", "pretrained": False}
+    try:
+        model: nn.Module = timm.create_model(name, output_stride=8, **options)
+    except (TypeError, AssertionError, NotImplementedError):
+        model = timm.create_model(name, **options)
+    return model
+
+
+class Outputs(NamedTuple):
+    """What the graph returns, float32, in the order of `contracts.model_file.OUTPUT_NAMES`.
+
+    Attributes:
+        probabilities: (N, C), summing to 1, or independent if multi-label.
+        embedding: (N, D), the pooled features.
+        heatmap: (N, h, w) in 0..1, where the evidence for a pattern is.
+    """
+
+    probabilities: Tensor
+    embedding: Tensor
+    heatmap: Tensor
+
+
+class WaferMapNet(nn.Module):
+    """Canonical maps in, probabilities, embedding and heatmap out.
+
+    Args:
+        backbone: a name for `make_backbone`.
+        classes: C.
+        multi_label: independent probabilities rather than one distribution.
+        none_index: which class is 'None' (no pattern), if any; it gets no heatmap.
+        drop: dropout before the head, while training.
+    """
+
+    temperature: Tensor
+    bias: Tensor
+    not_none: Tensor
+
+    def __init__(
+        self,
+        backbone: str,
+        classes: int,
+        *,
+        multi_label: bool = False,
+        none_index: int | None = None,
+        drop: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.backbone_name = backbone
+        self.multi_label = multi_label
+        self.backbone = make_backbone(backbone)
+        self.drop = nn.Dropout(drop)
+        self.head = nn.Linear(self._feature_channels(), classes)
+        # Calibration (Guo et al., 2017, with a shift per class for the sampling): see calibrate.py.
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("bias", torch.zeros(classes))
+        patterns = torch.ones(classes)
+        if none_index is not None:
+            patterns[none_index] = 0.0
+        self.register_buffer("not_none", patterns)
+
+    @torch.no_grad()
+    def _feature_channels(self) -> int:
+        """D, found by trying: timm's models disagree on where they say it."""
+        training = self.backbone.training
+        features = self.backbone.eval().forward_features(torch.zeros(1, 3, 64, 64))  # type: ignore[operator]
+        self.backbone.train(training)
+        if features.ndim != 4:
+            raise ConfigError(
+                f"{self.backbone_name} gives features {tuple(features.shape)}; a heatmap needs a"
+                " convolutional network with (N, D, h, w)"
+            )
+        return int(features.shape[1])
+
+    @staticmethod
+    def channels(maps: Tensor) -> Tensor:
+        """Three channels (N, 3, S, S) float32 in 0..1 from canonical maps (N, S, S) uint8.
+
+        On the wafer; share of failing dies; any failing die. The last one keeps a scratch one die
+        wide as bright as a blob, however many dies share its pixel.
+        """
+        values = maps.to(torch.float32)
+        on_wafer = (values > 0).to(torch.float32)
+        share = ((values - 1.0) / 254.0).clamp(min=0.0)
+        touched = (values > 1).to(torch.float32)
+        return torch.stack((on_wafer, share, touched), dim=1)
+
+    def features(self, maps: Tensor) -> Tensor:
+        """The last feature map, (N, D, h, w)."""
+        images = self.channels(maps).contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.backbone.forward_features(images)  # type: ignore[operator]
+        return features
+
+    def logits(self, maps: Tensor) -> Tensor:
+        """Raw scores (N, C) for training, before calibration."""
+        scores: Tensor = self.head(self.drop(self.features(maps).mean(dim=(2, 3))))
+        return scores
+
+    def forward(self, maps: Tensor) -> Outputs:
+        """What a server gets.
+
+        Args:
+            maps: (N, S, S) uint8, see `contracts.wafer_map`.
+        """
+        features = self.features(maps)
+        embedding = features.mean(dim=(2, 3))
+        scores = self.head(embedding) / self.temperature + self.bias
+        probabilities = torch.sigmoid(scores) if self.multi_label else torch.softmax(scores, dim=1)
+        return Outputs(probabilities, embedding, self._heatmap(features, probabilities, maps))
+
+    def _heatmap(self, features: Tensor, probabilities: Tensor, maps: Tensor) -> Tensor:
+        """Class activation map (Zhou et al., 2016) of the patterns the model sees.
+
+        The weights of each pattern, mixed by its probability, applied at every place instead of to
+        the mean over places. Scaled to 0..1 within a map, then dimmed by how sure the model is that
+        there is a pattern at all, so that a map without one stays dark.
+        """
+        weight = probabilities * self.not_none
+        sure = weight.amax(dim=1)
+        # Only differences between classes move a softmax, so the mean of the weights is no evidence.
+        direction = self.head.weight - self.head.weight.mean(dim=0, keepdim=True)
+        mixed = (weight @ direction)[:, :, None, None]
+        heat = torch.relu((features * mixed).sum(dim=1))
+        on_wafer = (maps > 0).to(torch.float32)[:, None]
+        # int(): a constant in the exported graph, whose maps all have one size.
+        places = [int(side) for side in heat.shape[1:]]
+        heat = heat * F.adaptive_max_pool2d(on_wafer, places)[:, 0]
+        peak = heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+        return heat / peak * sure[:, None, None]

@@ -1,0 +1,62 @@
+"""Which maps an epoch shows: rare patterns more often than they occur, common ones less."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.data import MapSet
+
+__all__ = ["class_shares", "epoch_order", "prior_shift"]
+
+
+def class_shares(maps: MapSet, balance: float) -> npt.NDArray[np.float64] | None:
+    """Share of each class in an epoch (C,), or None where maps are drawn as they come.
+
+    Proportional to count ** (1 - balance). In WM-811K with 0.5, None falls from 60 % to 33 % of
+    what is shown and Near-full rises from 0.2 % to 2 %.
+    """
+    if maps.multi_label or balance == 0.0:
+        return None
+    counts = np.array(list(maps.class_counts().values()), dtype=np.float64)
+    weights = np.where(counts > 0, counts ** (1.0 - balance), 0.0)
+    shares: npt.NDArray[np.float64] = weights / weights.sum()
+    return shares
+
+
+def epoch_order(
+    labels: Tensor, shares: npt.NDArray[np.float64] | None, chance: torch.Generator
+) -> Tensor:
+    """Row numbers of one epoch, as many as there are maps, shuffled.
+
+    Within a class every map is shown once before any is shown again.
+    """
+    count = len(labels)
+    if shares is None:
+        return torch.randperm(count, generator=chance)
+    parts = []
+    for number, share in enumerate(shares):
+        rows = torch.nonzero(labels == number).squeeze(1)
+        wanted = round(float(share) * count)
+        while wanted > 0 and len(rows) > 0:
+            part = rows[torch.randperm(len(rows), generator=chance)[:wanted]]
+            parts.append(part)
+            wanted -= len(part)
+    order = torch.cat(parts)
+    return order[torch.randperm(len(order), generator=chance)]
+
+
+def prior_shift(maps: MapSet, shares: npt.NDArray[np.float64] | None) -> Tensor:
+    """What to add to the scores (C,) so that probabilities fit the classes as they come.
+
+    A network trained on drawn shares q of classes with true shares p is off by log(p / q)
+    (Saerens et al., Neural Computation 2002).
+    """
+    classes = len(maps.label_names)
+    if shares is None:
+        return torch.zeros(classes)
+    true = np.array(list(maps.class_counts().values()), dtype=np.float64) / len(maps)
+    shift = np.zeros(classes)
+    seen = true > 0
+    shift[seen] = np.log(true[seen] / shares[seen])
+    return torch.tensor(shift, dtype=torch.float32)
