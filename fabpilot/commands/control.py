@@ -1,0 +1,58 @@
+"""`fabpilot control`: the controller of a site. Events and predictions in, alerts and actions out."""
+
+from typing import Annotated
+
+import typer
+
+from fabpilot.commands.options import JsonOption, SiteOption
+from fabpilot.controller import Controller
+from fabpilot.output import configure_logging, progress_bar, report
+from fabpilot.settings import load_settings
+from fabpilot.stopping import stop_event
+from fabpilot.wiring import open_site_log
+from streaming.database import open_engine
+
+__all__ = ["register"]
+
+
+def control(
+    site: SiteOption = None,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="Stop when everything is taken in.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a site, raise alerts and propose actions, each exactly once.
+
+    A second one for the same site stands by and takes over if the first one dies. Guard rails come
+    from FABPILOT_POLICY.
+
+    For example:
+
+      fabpilot control
+
+      fabpilot control --until-idle --json
+    """
+    settings = load_settings()
+    configure_logging(debug=settings.debug)
+    site = site or settings.site
+    stop = stop_event()
+    log = open_site_log(settings.log_url, site)
+    engine = open_engine(settings.database_url)
+    try:
+        controller = Controller(log, engine, site=site, policy_path=settings.policy)
+        with progress_bar(f"controlling {site}", None) as bar:
+            result = controller.run(
+                stop,
+                until_idle=until_idle,
+                on_progress=lambda done: bar.update(bar.tasks[0].id, completed=done.consumed),
+            )
+        report(result, as_json=as_json, title="controlled")
+    finally:
+        engine.dispose()
+        log.close()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("control")(control)
