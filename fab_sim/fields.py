@@ -122,7 +122,7 @@ def _sigmoid(value: Floats) -> Floats:
 
 def _ring(wafer: Disc, draw: _Draw, strength: float) -> Floats:
     peak = draw.between(0.65, 1.0) * strength
-    inner = draw.between(0.87, 0.955)
+    inner = draw.between(0.895, 0.965)
     edge = _sigmoid((wafer.r - inner) / draw.between(0.006, 0.022))
     gap = _turn(wafer.theta, draw.angle()) < draw.between(0.0, 0.9)
     edge = np.where(gap & draw.chance(0.35), 0.25 * edge, edge)
@@ -143,7 +143,7 @@ def _annulus(wafer: Disc, draw: _Draw, strength: float) -> Floats:
     off, towards = draw.between(0.0, 0.12), draw.angle()
     x, y = wafer.x - off * np.cos(towards), wafer.y - off * np.sin(towards)
     distance = np.hypot(x, y)
-    middle, width = draw.between(0.36, 0.64), draw.between(0.09, 0.2)
+    middle, width = draw.between(0.28, 0.56), draw.between(0.09, 0.2)
     band = np.exp(-(np.abs((distance - middle) / width) ** draw.between(2.0, 5.0)))
     gap = _turn(np.arctan2(y, x), draw.angle()) < draw.between(0.3, 1.2)
     band = np.where(gap & draw.chance(0.4), draw.between(0.0, 0.4) * band, band)
@@ -152,8 +152,8 @@ def _annulus(wafer: Disc, draw: _Draw, strength: float) -> Floats:
 
 def _edge_arc(wafer: Disc, draw: _Draw, strength: float) -> Floats:
     peak = draw.between(0.6, 1.0) * strength
-    inner = draw.between(0.72, 0.92)
-    half = draw.between(0.18, 1.0)
+    inner = draw.between(0.66, 0.92)
+    half = draw.between(0.2, 1.05)
     turn = _turn(wafer.theta, draw.angle())
     across = _sigmoid((half - turn) / draw.between(0.03, 0.12))
     # Deepest in the middle of the arc, as where something touched the wafer.
@@ -163,39 +163,39 @@ def _edge_arc(wafer: Disc, draw: _Draw, strength: float) -> Floats:
 
 def _blob(wafer: Disc, draw: _Draw, strength: float) -> Floats:
     peak = draw.between(0.6, 1.0) * strength
-    out, towards = draw.between(0.25, 0.72), draw.angle()
+    out, towards = draw.between(0.22, 0.76), draw.angle()
     x, y = wafer.x - out * np.cos(towards), wafer.y - out * np.sin(towards)
     turn = draw.angle()
     along = x * np.cos(turn) + y * np.sin(turn)
     across = -x * np.sin(turn) + y * np.cos(turn)
     # At least about two dies across, or it is no pattern on a coarse grid.
     die = 2.0 / wafer.on.shape[0]
-    size, squash = max(draw.between(0.08, 0.27), 1.3 * die), draw.between(0.65, 1.5)
+    size, squash = max(draw.between(0.08, 0.32), 1.3 * die), draw.between(0.65, 1.5)
     distance = np.hypot(along * squash, across / squash) / size
     return np.asarray(peak * np.exp(-(distance ** draw.between(2.0, 5.0))))
 
 
 def _scatter(wafer: Disc, draw: _Draw, strength: float) -> Floats:
     level = draw.between(0.26, 0.58) * min(1.15, 0.3 + 0.7 * strength)
-    return np.asarray(level * _wave(wafer, draw, draw.between(0.0, 0.6)))
+    return np.asarray(level * _wave(wafer, draw, draw.between(0.0, 0.9)))
 
 
 def _flood(wafer: Disc, draw: _Draw, strength: float) -> Floats:
-    level = draw.between(0.76, 1.05) * min(1.0, strength)
-    return np.asarray(level * _wave(wafer, draw, draw.between(0.0, 0.25)))
+    level = draw.between(0.8, 1.3) * min(1.0, strength)
+    return np.asarray(level * _wave(wafer, draw, draw.between(0.0, 0.9)))
 
 
 def _scratch(wafer: Disc, draw: _Draw, strength: float) -> Floats:
     """Dies under one or several curved strokes."""
     rows, columns = wafer.on.shape
     kill = np.zeros(len(wafer.r))
-    heading, curl = draw.angle(), draw.between(-1.6, 1.6)
-    out, towards = draw.between(0.0, 0.7), draw.angle()
-    length = draw.between(0.45, 1.5) * min(1.2, 0.5 + 0.5 * strength)
+    heading, curl = draw.angle(), draw.between(-1.1, 1.1)
+    out, towards = draw.between(0.1, 0.8), draw.angle()
+    length = draw.between(0.45, 1.6) * min(1.2, 0.5 + 0.5 * strength)
     dense = draw.between(0.72, 1.0) * min(1.0, 0.5 + 0.5 * strength)
     strokes = 1 if not draw.chance(0.2) else int(draw.between(2.0, 4.99))
-    spacing = draw.between(0.12, 0.3)
-    thick = draw.chance(0.25)
+    spacing = draw.between(0.15, 0.35)
+    thick = draw.chance(0.15)
     along = np.linspace(-0.5, 0.5, int(3 * length * max(rows, columns)) + 8) * length
     turn = heading + curl * along
     step = along[1] - along[0]

@@ -61,7 +61,6 @@ class Report(Protocol):
         step: Step,
         place: int,
         run: ModuleRun,
-        duration_ms: int,
     ) -> None:
         """The sensors saw it being processed."""
         ...
@@ -252,18 +251,18 @@ class Line:
         """A module takes wafers of the lot, one after another."""
         while lot.waiting and not lot.held and module.usable:
             wafer = lot.waiting.pop()
-            minutes = step.minutes * self._pace * self._floor.uniform(0.85, 1.15)
-            duration_ms = int(minutes * MINUTE_MS)
+            # The recipe's time is fixed; clamping, pumping and aligning are not.
+            minutes = step.minutes * self._pace * self._floor.uniform(1.0, 1.3)
             self._occupy(module)
             run = module.process(step.recipe, self._fate, self.now_ms)
             self._report.started(lot, wafer, module, step, place)
-            yield self.env.timeout(duration_ms)
+            yield self.env.timeout(int(minutes * MINUTE_MS))
             wafer.hits.extend(run.hits)
             wafer.detuned += run.detuned
             if KINDS[step.kind].measured is not None:
                 wafer.to_measure.append((step.name, step.kind, place, run.metrology_shift))
             self._report.completed(lot, wafer, module, step, place)
-            self._report.sensed(lot, wafer, module, step, place, run, duration_ms)
+            self._report.sensed(lot, wafer, module, step, place, run)
             module.busy = False
             if module.usable and lot.waiting and not lot.held:
                 yield self.env.timeout(_EXCHANGE_MS + self._floor.randrange(6_000))

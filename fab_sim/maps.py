@@ -120,7 +120,7 @@ def _chance(
     # With variety 1 the level differs from wafer to wafer as between fabs, else as in one fab.
     alpha = _ALPHA + (1.0 - variety) * 12.0
     share = product.random_share * random.gamma(alpha, 1.0 / alpha) * (1.0 + 0.6 * detuned)
-    edge = random.uniform(0.5, 0.5 + 2.0 * max(variety, 0.3))
+    edge = random.uniform(0.5, 0.5 + 5.0 * max(variety, 0.2))
     profile = (
         1.0
         + edge * np.exp((wafer.r - 1.0) / 0.05)

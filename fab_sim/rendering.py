@@ -137,7 +137,6 @@ class Renderer:
         step: Step,
         place: int,
         run: ModuleRun,
-        duration_ms: int,
     ) -> None:
         """The sensors saw it being processed."""
         self.happened += 1
@@ -145,7 +144,7 @@ class Renderer:
             return
         values = render_trace(
             module.kind,
-            duration_ms,
+            step.minutes,
             run.levels,
             run.shifts,
             generator(self._key, "trace", wafer.substrate_id, place),

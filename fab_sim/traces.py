@@ -27,9 +27,9 @@ def variable_names(kind: str) -> tuple[str, ...]:
     return tuple(variable.name for variable in KINDS[kind].variables)
 
 
-def samples_for(duration_ms: int) -> int:
+def _samples(minutes: float) -> int:
     """Rows of a trace of a recipe that takes so long."""
-    return min(max(duration_ms // SAMPLE_PERIOD_MS, _MIN_SAMPLES), _MAX_SAMPLES)
+    return min(max(int(minutes * 60_000) // SAMPLE_PERIOD_MS, _MIN_SAMPLES), _MAX_SAMPLES)
 
 
 @lru_cache(maxsize=512)
@@ -52,7 +52,7 @@ def _profile(kind: str, samples: int) -> tuple[Floats, Floats]:
 
 def render_trace(
     kind: str,
-    duration_ms: int,
+    minutes: float,
     levels: Floats,
     shifts: Floats,
     random: np.random.Generator,
@@ -61,7 +61,7 @@ def render_trace(
 
     Args:
         kind: of the module.
-        duration_ms: of the recipe.
+        minutes: of the recipe.
         levels: (variables,) set points in the main phase, in the variables' units.
         shifts: (variables,) of this wafer's mean, in wafer-to-wafer deviations.
         random: the trace's own stream.
@@ -69,7 +69,7 @@ def render_trace(
     Returns:
         (samples, variables) float32.
     """
-    course, spread = _profile(kind, samples_for(duration_ms))
+    course, spread = _profile(kind, _samples(minutes))
     wafer = shifts + random.normal(size=len(levels))
     white = random.normal(size=course.shape) * (_NOISE * np.sqrt(1.0 - _MEMORY**2))
     noise = lfilter([1.0], [1.0, -_MEMORY], white, axis=0)
