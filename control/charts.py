@@ -1,0 +1,311 @@
+"""EWMA charts of trace summaries: has a module moved away from its own quiet past?
+
+For each recipe and step there is one group: a row for every module, a column for every variable
+and statistic. A module is compared with its own past, so a constant matching offset between
+modules is normal, and a movement that the other modules share (a new recipe, another product) is
+nobody's fault. docs/control.md derives the limits and the false-alarm rate.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.events import VariableShift
+from control.policy import Detection
+from control.state import GroupRecord
+from control.traces import STATISTICS, chart_name
+
+__all__ = ["MAX_CELLS", "ChartGroup", "Verdict"]
+
+# EWMA weight: remembers about 2/weight - 1 = 9 wafers (S. W. Roberts, Technometrics 1 (1959)).
+WEIGHT = 0.2
+# A single wafer counts for at most so many sigmas: at least four must agree before an alarm.
+CLIP = 4.0
+# Within this the chart is quiet and its wafer may teach the baseline.
+QUIET = 1.0
+# The baseline never learns slower than 1/100 a wafer, so that ageing within the norm is followed.
+MAX_BASELINE = 100
+# Wafers of all modules together from which the spread is known well enough to judge by.
+MIN_POOLED = 30
+# Finite readings a chart needs before it has a centre and a spread at all.
+MIN_PHASE_ONE = 5
+# A shift below 0.1 % of the level is not worth a person, however still the sensor usually is.
+RELATIVE_FLOOR = 1e-3
+# Rows times columns over all groups; 48 bytes each, so that the state stays below 2 MB.
+MAX_CELLS = 16_000
+MAX_ROWS = 48
+MAX_VARIABLES = 64
+
+Floats = npt.NDArray[np.float64]
+_FIELDS = ("count", "mean", "var", "ewma", "level", "since")
+
+
+class Verdict(NamedTuple):
+    """What the charts say after one trace.
+
+    Attributes:
+        shifts: variables out of their limits, largest first; empty if none is.
+        since_ms: when the earliest of them was last in place.
+        quiet: every chart of this module and recipe is well within its limits.
+    """
+
+    shifts: tuple[VariableShift, ...]
+    since_ms: int
+    quiet: bool
+
+
+class ChartGroup:
+    """The charts of one recipe and step.
+
+    Args:
+        recipe_id: for the shifts it reports.
+        detection: limits and warm-up.
+    """
+
+    def __init__(self, recipe_id: str, detection: Detection) -> None:
+        self._recipe_id = recipe_id
+        self._detection = detection
+        self.last_ms = -1
+        self.modules: list[str] = []
+        self._variables: list[str] = []
+        self._numbers: Floats = np.zeros((len(_FIELDS), 0, 0))
+        self._warm_up: dict[int, list[Floats]] = {}
+
+    @property
+    def cells(self) -> int:
+        """Rows times columns."""
+        return len(self.modules) * len(self._variables) * len(STATISTICS)
+
+    def record(self) -> GroupRecord:
+        """The group as it is saved."""
+        warm_up = {
+            row: np.asarray(readings, dtype="<f4").tobytes()
+            for row, readings in self._warm_up.items()
+        }
+        return GroupRecord(
+            list(self.modules),
+            list(self._variables),
+            self._numbers.astype("<f8").tobytes(),
+            warm_up,
+            self.last_ms,
+        )
+
+    @classmethod
+    def restore(cls, recipe_id: str, detection: Detection, record: GroupRecord) -> "ChartGroup":
+        """The group that `record` saved.
+
+        Raises:
+            ValueError: the bytes do not fit the number of modules and variables.
+        """
+        group = cls(recipe_id, detection)
+        group.modules, group._variables = list(record.modules), list(record.variables)
+        columns = len(record.variables) * len(STATISTICS)
+        shape = (len(_FIELDS), len(record.modules), columns)
+        group._numbers = np.frombuffer(record.numbers, dtype="<f8").reshape(shape).copy()
+        for row, data in record.warm_up.items():
+            readings = np.frombuffer(data, dtype="<f4").reshape(-1, columns).astype(np.float64)
+            group._warm_up[row] = list(readings)
+        group.last_ms = record.last_ms
+        return group
+
+    def update(
+        self, module: str, variables: tuple[str, ...], summary: Floats, time_ms: int
+    ) -> Verdict | None:
+        """Add one trace's summary.
+
+        Args:
+            module: 'equipment/module'.
+            variables: V names.
+            summary: (3 * V,) from `control.traces.summarise`.
+            time_ms: of the trace.
+
+        Returns:
+            None as long as the module is warming up, or where the group has no room for it.
+        """
+        reading = self._align(variables, summary)
+        row = self._row(module)
+        if row is None:
+            return None
+        self.last_ms = max(self.last_ms, time_ms)
+        # float32 here and in the saved state, so that a restart in the warm-up changes nothing.
+        if row in self._warm_up:
+            self._warm_up[row].append(reading.astype(np.float32).astype(np.float64))
+            if len(self._warm_up[row]) >= self._detection.trace_warm_up:
+                self._finish_warm_up(row, time_ms)
+            return None
+        return self._judge(row, reading, time_ms)
+
+    def forgive(self, module: str) -> None:
+        """Start the EWMA of a module again: it was repaired. What is normal for it stays."""
+        if module in self.modules:
+            row = self.modules.index(module)
+            _, mean, _, ewma, level, _ = self._numbers[:, row]
+            ewma[:] = 0.0
+            level[:] = mean
+
+    def relearn(self, module: str) -> None:
+        """Learn a module's normal anew: somebody changed its recipe on purpose."""
+        if module in self.modules:
+            row = self.modules.index(module)
+            self._numbers[:, row] = 0.0
+            self._warm_up[row] = []
+
+    def _align(self, variables: tuple[str, ...], summary: Floats) -> Floats:
+        """The summary in the group's own order of columns; new variables get columns."""
+        width = len(variables)
+        if list(variables) != self._variables:
+            new = [v for v in dict.fromkeys(variables) if v not in self._variables and len(v) <= 64]
+            new = new[: MAX_VARIABLES - len(self._variables)]
+            if new:
+                self._widen(new)
+        if list(variables) == self._variables:
+            return summary
+        columns = len(self._variables)
+        out = np.full((len(STATISTICS), columns), np.nan)
+        index = {name: place for place, name in enumerate(self._variables)}
+        given = summary.reshape(len(STATISTICS), width)
+        for place, name in enumerate(variables):
+            if name in index:
+                out[:, index[name]] = given[:, place]
+        return out.ravel()
+
+    def _widen(self, new: list[str]) -> None:
+        rows, statistics = len(self.modules), len(STATISTICS)
+        old, wide = len(self._variables), len(self._variables) + len(new)
+        numbers = np.zeros((len(_FIELDS), rows, statistics, wide))
+        numbers[..., :old] = self._numbers.reshape(len(_FIELDS), rows, statistics, old)
+        self._numbers = numbers.reshape(len(_FIELDS), rows, statistics * wide)
+        for readings in self._warm_up.values():
+            for place, reading in enumerate(readings):
+                padded = np.full((statistics, wide), np.nan)
+                padded[:, :old] = reading.reshape(statistics, old)
+                readings[place] = padded.ravel()
+        self._variables.extend(new)
+
+    def _row(self, module: str) -> int | None:
+        try:
+            return self.modules.index(module)
+        except ValueError:
+            pass
+        if len(self.modules) >= MAX_ROWS:
+            return None
+        self.modules.append(module)
+        fields, _, columns = self._numbers.shape
+        self._numbers = np.concatenate([self._numbers, np.zeros((fields, 1, columns))], axis=1)
+        self._warm_up[len(self.modules) - 1] = []
+        return len(self.modules) - 1
+
+    def _finish_warm_up(self, row: int, time_ms: int) -> None:
+        """Phase I: centre by the median, spread by the readings within three robust sigmas."""
+        readings = np.array(self._warm_up.pop(row))
+        for column in range(readings.shape[1]):
+            x = readings[:, column]
+            x = x[np.isfinite(x)]
+            if x.size < MIN_PHASE_ONE:
+                continue
+            centre = float(np.median(x))
+            # 1.4826 makes the median absolute deviation a standard deviation (normal law).
+            reach = 3.0 * 1.4826 * float(np.median(np.abs(x - centre)))
+            kept = x[np.abs(x - centre) <= reach]
+            var = float(np.var(kept, ddof=1)) if kept.size > 1 else 0.0
+            self._numbers[:, row, column] = (x.size, centre, var, 0.0, centre, time_ms)
+
+    def _judge(self, row: int, x: Floats, time_ms: int) -> Verdict:
+        count, mean, var, ewma, level, since = self._numbers[:, row]
+        counts = self._numbers[0]
+        known = counts >= MIN_PHASE_ONE
+        weights = np.where(known, counts, 0.0)
+        total = weights.sum(axis=0)
+        pooled = (weights * self._numbers[2]).sum(axis=0) / np.maximum(total, 1.0)
+        sigma = np.sqrt(np.maximum(np.maximum(pooled, var), self._floor(mean) ** 2))
+        there = np.isfinite(x)
+        ok = there & known[row]
+        apart = np.where(ok, x - mean, 0.0)
+        z = np.clip(apart / sigma, -CLIP, CLIP)
+        ewma[ok] += WEIGHT * (z - ewma)[ok]
+        level[ok] += WEIGHT * (x - level)[ok]
+        since[ok & (np.abs(ewma) <= QUIET / 2)] = time_ms
+        # Jones, Champ and Rigdon (Technometrics 43, 2001): an estimated centre widens the chart.
+        limit = np.maximum(
+            self._detection.trace_min_shift_sigma,
+            self._detection.trace_limit_sigma
+            * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / np.maximum(count, 1.0)),
+        )
+        alone = ewma - self._shared(row, known)
+        out = ok & (total >= MIN_POOLED) & (np.abs(ewma) > limit) & (alone * np.sign(ewma) > limit)
+        # A spread that falls is a stuck or averaged sensor, which is no fault of the process.
+        width = len(self._variables)
+        out[width : 2 * width] &= ewma[width : 2 * width] > 0
+        shifts = self._shifts(np.flatnonzero(out), row, sigma)
+        since_ms = int(since[out].min()) if shifts else time_ms
+        quiet = bool(np.all(np.abs(ewma[known[row]]) < QUIET)) if not shifts else False
+        self._learn(row, x, there, apart, sigma, ok & (np.abs(ewma) < QUIET))
+        return Verdict(shifts, since_ms, quiet)
+
+    def _floor(self, mean: Floats) -> Floats:
+        """Smallest sigma that is believed, (K,): a part of the variable's level."""
+        width = len(self._variables)
+        level = RELATIVE_FLOOR * np.abs(mean[:width]) + 1e-12
+        return np.tile(level, len(STATISTICS))
+
+    def _shared(self, row: int, known: npt.NDArray[np.bool_]) -> Floats:
+        """How far the other modules have moved, (K,): their median, 0 where there are none."""
+        others = [
+            other
+            for other in range(len(self.modules))
+            if other != row and other not in self._warm_up
+        ]
+        if not others:
+            return np.zeros(known.shape[1])
+        moved = np.where(known[others], self._numbers[3, others], 0.0)
+        ordered = np.sort(moved, axis=0)
+        middle = len(others) // 2
+        if len(others) % 2:
+            return np.asarray(ordered[middle])
+        # The lesser movement of the two in the middle: one sick peer must not speak for both.
+        low, high = ordered[middle - 1], ordered[middle]
+        return np.asarray(np.where(np.abs(low) < np.abs(high), low, high))
+
+    def _shifts(
+        self, columns: npt.NDArray[np.intp], row: int, sigma: Floats
+    ) -> tuple[VariableShift, ...]:
+        width = len(self._variables)
+        _, mean, _, _, level, _ = self._numbers[:, row]
+        shifts = [
+            VariableShift(
+                variable=chart_name(self._variables[column % width], STATISTICS[column // width]),
+                recipe_id=self._recipe_id,
+                mean=float(level[column]),
+                normal=float(mean[column]),
+                spread=float(sigma[column]),
+                z=float((level[column] - mean[column]) / sigma[column]),
+            )
+            for column in columns
+        ]
+        shifts.sort(key=lambda shift: (-abs(shift.z), shift.variable))
+        return tuple(shifts)
+
+    def _learn(
+        self,
+        row: int,
+        x: Floats,
+        there: npt.NDArray[np.bool_],
+        apart: Floats,
+        sigma: Floats,
+        quiet: npt.NDArray[np.bool_],
+    ) -> None:
+        """Let a quiet wafer teach the baseline; one far out counts as one three sigmas out."""
+        count, mean, var, _, level, _ = self._numbers[:, row]
+        count[quiet] = np.minimum(count[quiet] + 1.0, MAX_BASELINE)
+        step = np.clip(apart, -3.0 * sigma, 3.0 * sigma)
+        mean[quiet] += step[quiet] / count[quiet]
+        var[quiet] += (step[quiet] ** 2 - var[quiet]) / count[quiet]
+        # A variable that was silent in the warm-up learns its level from its first readings.
+        fresh = there & (count < MIN_PHASE_ONE)
+        if fresh.any():
+            count[fresh] += 1.0
+            before = x[fresh] - mean[fresh]
+            mean[fresh] += before / count[fresh]
+            var[fresh] += (before * (x[fresh] - mean[fresh]) - var[fresh]) / count[fresh]
+            level[fresh] = mean[fresh]

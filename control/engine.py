@@ -1,0 +1,221 @@
+"""The controller of one site: events in, alerts and actions out, nothing else touched.
+
+No clock, no files, no chance: what comes out depends on the events and the saved state alone, so
+a restart anywhere gives the same alerts and actions with the same ids. The order in which one
+event is dealt with:
+
+1. Refuse what is another site's, was seen before, or lies outside the plausible times.
+2. Take note of it: lineage, module states, decisions of people.
+3. Judge: traces against their charts, test results against chance.
+4. Tell: a new or revised alert where it matters, and the action that would help, if the guard
+   rails allow it.
+"""
+
+from collections import deque
+from hashlib import blake2b
+
+from contracts.errors import DataError, TraceError
+from contracts.events import (
+    Action,
+    AlertDecision,
+    EquipmentState,
+    Event,
+    Prediction,
+    ProcessEvent,
+    Trace,
+    WaferMap,
+)
+from contracts.ids import check_site
+from control.causes import Causes
+from control.desk import Desk
+from control.fab_time import FabTime
+from control.faults import FaultWatch
+from control.lineage import Lineage
+from control.policy import Policy
+from control.state import ControlState, ModuleRecord, dump_state, load_state
+
+__all__ = ["Engine"]
+
+# A replay from the log's last minutes is caught here, an older one by the lineage.
+REMEMBERED_IDS = 8_192
+# More modules than any fab has; a flood of invented ones stops here.
+MAX_MODULES = 500
+MAX_STEPS = 32
+MAX_NAME = 64
+_DOWN = frozenset({"engineering", "scheduled_down", "unscheduled_down", "non_scheduled"})
+
+
+class Engine:
+    """Watches one site.
+
+    Args:
+        policy: how sure to be, and what may be done.
+        site: whose events these are.
+        state: what `snapshot` gave, or None to start with nothing.
+
+    Raises:
+        ConfigError: `site` is no site name.
+        DataError: `state` is damaged, of another version, or another site's.
+    """
+
+    def __init__(self, policy: Policy, site: str, state: bytes | None = None) -> None:
+        check_site(site)
+        self._policy = policy
+        self._state = ControlState(site) if state is None else load_state(state, site)
+        detection = policy.detection
+        try:
+            self._recent = deque(self._state.recent_ids, maxlen=REMEMBERED_IDS)
+            self._known = set(self._recent)
+            self._time = FabTime(self._state)
+            self._lineage = Lineage(self._state, detection.remember_h)
+            self._causes = Causes(self._state, self._lineage)
+            self._faults = FaultWatch(self._state, detection)
+        except (KeyError, IndexError, ValueError) as error:
+            raise DataError(
+                f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
+                " restore the database's backup, or start the controller with an empty state"
+            ) from error
+        self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """How many events were not used, by reason."""
+        return dict(self._state.ignored)
+
+    def snapshot(self) -> bytes:
+        """Everything to go on from here, as bytes (below 2 MB)."""
+        self._state.recent_ids = list(self._recent)
+        self._lineage.save()
+        self._faults.save()
+        return dump_state(self._state)
+
+    def handle(self, event: Event) -> list[Event]:
+        """Take in one event.
+
+        Returns:
+            Alerts and actions that follow from it, mostly none.
+
+        Raises:
+            TraceError: a trace whose array does not fit its variables; nothing was changed.
+        """
+        if event.site != self._state.site:
+            return self._ignore("another site")
+        if isinstance(event, Trace):
+            _check(event)
+        if self._seen(event.event_id):
+            return self._ignore("seen before")
+        if isinstance(event, Action):
+            return self._desk.heard(event)
+        if isinstance(event, AlertDecision):
+            return self._desk.decided(event)
+        if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction):
+            return []
+        if not _named(event):
+            return self._ignore("a name is missing or too long")
+        if not self._time.accept(event.time_ms):
+            return self._ignore("implausible time")
+        if isinstance(event, ProcessEvent):
+            return self._processed(event)
+        if isinstance(event, EquipmentState):
+            return self._equipment(event)
+        if isinstance(event, Trace):
+            return self._traced(event)
+        return self._tested(event)
+
+    def _processed(self, event: ProcessEvent) -> list[Event]:
+        module = self._module(event.key)
+        if module is None:
+            return self._ignore("too many modules")
+        if event.step in module.steps or len(module.steps) < MAX_STEPS:
+            module.steps[event.step] = max(event.time_ms, module.steps.get(event.step, -1))
+        module.last_ms = max(module.last_ms, event.time_ms)
+        if not self._lineage.record_visit(event):
+            return self._ignore("process event that says nothing new")
+        wafer = self._lineage.wafer(event.substrate_id)
+        if wafer is not None and wafer.tested_ms >= 0:
+            self._causes.note(event.substrate_id)
+        return []
+
+    def _equipment(self, event: EquipmentState) -> list[Event]:
+        module = self._module(event.key)
+        if module is None:
+            return self._ignore("too many modules")
+        if event.time_ms < module.last_ms and module.kind:
+            return self._ignore("equipment state that is out of date")
+        was_down, was_inhibited = module.down, module.inhibited
+        module.kind = event.kind
+        module.down = event.state in _DOWN
+        module.inhibited = event.inhibited
+        module.last_ms = max(module.last_ms, event.time_ms)
+        if was_down and not module.down:
+            module.repaired_ms = event.time_ms
+            self._faults.forgive(event.key)
+            self._desk.removed(event.key, event.time_ms)
+        elif event.inhibited and not was_inhibited:
+            self._desk.removed(event.key, event.time_ms)
+        return []
+
+    def _traced(self, event: Trace) -> list[Event]:
+        if self._module(event.key) is None:
+            return self._ignore("too many modules")
+        if not self._lineage.record_trace(event.substrate_id, event.sequence):
+            return self._ignore("trace seen before")
+        verdict = self._faults.watch(event)
+        return [] if verdict is None else self._desk.traced(event, verdict)
+
+    def _tested(self, event: Prediction) -> list[Event]:
+        if event.input_type != WaferMap.ce_type:
+            return []
+        wafer = self._lineage.record_test(event)
+        if wafer is None:
+            return self._ignore("wafer tested before")
+        self._causes.forget()
+        self._causes.note(event.substrate_id)
+        return self._desk.tested(event.substrate_id)
+
+    def _module(self, name: str) -> ModuleRecord | None:
+        module = self._state.modules.get(name)
+        if module is None and len(self._state.modules) < MAX_MODULES:
+            module = self._state.modules[name] = ModuleRecord()
+        return module
+
+    def _seen(self, event_id: str) -> bool:
+        """Whether an event of this id came before; remembers it."""
+        short = int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "big")
+        if short in self._known:
+            return True
+        if len(self._recent) == REMEMBERED_IDS:
+            self._known.discard(self._recent[0])
+        self._recent.append(short)
+        self._known.add(short)
+        return False
+
+    def _ignore(self, reason: str) -> list[Event]:
+        self._state.ignored[reason] = self._state.ignored.get(reason, 0) + 1
+        return []
+
+
+def _named(event: ProcessEvent | EquipmentState | Trace | Prediction) -> bool:
+    """Whether the names in an event can be names; long ones would swell the state."""
+    for field in ("equipment_id", "module_id", "substrate_id"):
+        name = getattr(event, field, "-")
+        if not 0 < len(name) <= MAX_NAME or "/" in name:
+            return False
+    return all(
+        len(getattr(event, field, "")) <= MAX_NAME
+        for field in ("lot_id", "recipe_id", "step", "kind")
+    )
+
+
+def _check(event: Trace) -> None:
+    shape = event.values.shape
+    where = f"trace {event.event_id} of {event.key}"
+    if event.values.dtype != "<f4" or len(shape) != 2:
+        raise TraceError(
+            f"{where}: values must be (samples, variables) float32, they are {shape} of"
+            f" {event.values.dtype}"
+        )
+    if shape[1] != len(event.variables):
+        raise TraceError(f"{where}: {shape[1]} columns for {len(event.variables)} variables")
+    if shape[0] < 0 or shape[0] * shape[1] * 4 != len(event.values.data):
+        raise TraceError(f"{where}: {len(event.values.data)} bytes do not fill {shape}")

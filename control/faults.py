@@ -1,0 +1,68 @@
+"""Trace charts of a whole site: which group a trace belongs to, and how many there may be."""
+
+from contracts.events import Trace
+from control.charts import MAX_CELLS, ChartGroup, Verdict
+from control.policy import Detection
+from control.state import ControlState
+from control.traces import STATISTICS, summarise
+
+__all__ = ["FaultWatch"]
+
+_SEPARATOR = "\x1f"
+
+
+class FaultWatch:
+    """All chart groups, within a fixed number of cells.
+
+    Args:
+        state: where the groups are saved.
+        detection: limits and warm-up.
+
+    Raises:
+        ValueError: the saved groups contradict themselves.
+    """
+
+    def __init__(self, state: ControlState, detection: Detection) -> None:
+        self._state = state
+        self._detection = detection
+        self._groups = {
+            key: ChartGroup.restore(key.partition(_SEPARATOR)[0], detection, record)
+            for key, record in state.groups.items()
+        }
+
+    def save(self) -> None:
+        """Put what is kept outside the state back into it."""
+        self._state.groups = {key: group.record() for key, group in self._groups.items()}
+
+    def watch(self, event: Trace) -> Verdict | None:
+        """Chart a trace; None while its module is warming up or there is no room for it."""
+        key = f"{event.recipe_id}{_SEPARATOR}{event.step}"
+        group = self._groups.get(key)
+        if group is None or event.key not in group.modules:
+            self._make_room(len(event.variables) * len(STATISTICS), key)
+        if group is None:
+            group = self._groups[key] = ChartGroup(event.recipe_id, self._detection)
+        return group.update(
+            event.key, event.variables, summarise(event.values.numpy()), event.time_ms
+        )
+
+    def forgive(self, module: str) -> None:
+        """A module was repaired: its charts start again from their normal."""
+        for group in self._groups.values():
+            group.forgive(module)
+
+    def relearn(self, module: str, recipe_id: str) -> None:
+        """A module's recipe was changed: what is normal for it must be learnt anew."""
+        for key, group in self._groups.items():
+            if key.partition(_SEPARATOR)[0] == recipe_id:
+                group.relearn(module)
+
+    def _make_room(self, cells: int, keep: str) -> None:
+        """Drop the groups that were not used for longest, until `cells` more fit."""
+        used = sum(group.cells for group in self._groups.values())
+        while used + cells > MAX_CELLS and any(key != keep for key in self._groups):
+            oldest = min(
+                (key for key in self._groups if key != keep),
+                key=lambda key: (self._groups[key].last_ms, key),
+            )
+            used -= self._groups.pop(oldest).cells

@@ -1,0 +1,259 @@
+"""What the controller may do by itself and what it counts as worthwhile: one YAML file.
+
+`default_policy.yaml` beside this file is complete and commented; a site's own file replaces it.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from contracts.errors import ConfigError
+from contracts.events import ActionKind
+
+__all__ = [
+    "Detection",
+    "Economics",
+    "Limits",
+    "Policy",
+    "RecipeParameter",
+    "default_policy_path",
+    "load_policy",
+]
+
+Approval = Literal["person", "automatic"]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the file: unknown keys are errors."""
+
+
+class Detection(_Section, frozen=True):
+    """How sure the detectors are before they speak.
+
+    Attributes:
+        wafers_per_false_alert: tested wafers of a site between two false pattern alerts (ARL0).
+        trace_limit_sigma: half-width of the EWMA chart in its own standard deviations.
+        trace_min_shift_sigma: smallest shift of a trace that matters, in wafer-to-wafer sigmas.
+        trace_warm_up: wafers a module must have run before its traces are judged.
+        min_bad_wafers: fewer bad wafers than this are never an alert.
+        max_corrected_p: Holm-corrected p-value a suspect must be below to be named.
+        clean_wafers: clean wafers in a row-of-evidence that close an alert.
+        remember_h: hours a tested wafer is remembered.
+    """
+
+    wafers_per_false_alert: float
+    trace_limit_sigma: float
+    trace_min_shift_sigma: float
+    trace_warm_up: int
+    min_bad_wafers: int
+    max_corrected_p: float
+    clean_wafers: int
+    remember_h: float
+
+
+class Limits(_Section, frozen=True):
+    """Guard rails that hold for every action, whoever approves it.
+
+    Attributes:
+        max_open_actions: proposed or approved and not yet applied, rejected or failed.
+        max_actions_per_hour: new proposals in any 60 minutes of fab time.
+        min_confidence: of the action, 0 to 1.
+        min_available_modules: modules that must stay in use for every step of an inhibited one.
+    """
+
+    max_open_actions: int
+    max_actions_per_hour: int
+    min_confidence: float
+    min_available_modules: int
+
+
+class RecipeParameter(_Section, frozen=True):
+    """A recipe parameter the controller may propose to change.
+
+    Attributes:
+        variable: the trace variable that follows it.
+        gain: change of the variable per unit of the parameter.
+        min: lowest value allowed, in the parameter's unit.
+        max: highest value allowed.
+        max_step: largest change in one action.
+    """
+
+    variable: str
+    gain: float
+    min: float
+    max: float
+    max_step: float
+
+
+class Economics(_Section, frozen=True):
+    """What things are worth, in good dies.
+
+    Attributes:
+        dies_per_wafer: good dies of a good wafer.
+        wafers_per_lot: 25 in a full carrier.
+        kill_ratio: pattern to the share of dies it kills; 'default' for all others.
+        fault_yield_risk: share of a module's wafers that a trace fault is feared to spoil.
+        success: probability that an action of a kind removes the cause.
+        cost_good_dies: what an action costs per lot, in good dies (capacity, lost time).
+        response_h: hours until somebody has responded; wafers of that time are at risk.
+        severity_wafers: good-wafer equivalents at risk from which a severity applies.
+    """
+
+    dies_per_wafer: float
+    wafers_per_lot: float
+    kill_ratio: dict[str, float]
+    fault_yield_risk: float
+    success: dict[ActionKind, float]
+    cost_good_dies: dict[ActionKind, float]
+    response_h: float
+    severity_wafers: dict[Literal["critical", "high", "medium"], float]
+
+
+class Policy(_Section, frozen=True):
+    """The whole file."""
+
+    name: str
+    detection: Detection
+    limits: Limits
+    approvals: dict[ActionKind, Approval]
+    recipe_parameters: dict[str, RecipeParameter]
+    economics: Economics
+
+
+class _Where:
+    """Where in the file each key is: a path such as ('limits', 'min_confidence') to its line."""
+
+    def __init__(self, path: Path, root: yaml.Node) -> None:
+        self._path = path
+        self._lines: dict[tuple[str, ...], int] = {}
+        self._note((), root)
+
+    def _note(self, key: tuple[str, ...], node: yaml.Node) -> None:
+        self._lines.setdefault(key, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                child = (*key, str(name.value))
+                if child in self._lines:
+                    line = name.start_mark.line + 1
+                    raise ConfigError(f"{self._path}:{line}: {'.'.join(child)} is given twice")
+                self._lines[child] = name.start_mark.line + 1
+                self._note(child, value)
+
+    def error(self, key: tuple[str, ...], reason: str) -> ConfigError:
+        """The error for one key, with the nearest line that is known."""
+        known = key
+        while known and known not in self._lines:
+            known = known[:-1]
+        line = self._lines.get(known, 1)
+        return ConfigError(f"{self._path}:{line}: {'.'.join(key) or 'the file'}: {reason}")
+
+
+def default_policy_path() -> Path:
+    """The policy shipped with the package."""
+    return Path(__file__).with_name("default_policy.yaml")
+
+
+def load_policy(path: Path | None = None) -> Policy:
+    """Read a policy file; None reads the one shipped with the package.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown or missing key, a wrong type, or limits
+            that contradict each other; with file, line and key.
+    """
+    source = path or default_policy_path()
+    try:
+        text = source.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the policy {source}: {error}") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{source}:{line}: not YAML: {problem}") from error
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{source}:1: a policy is a mapping; see {default_policy_path().name}")
+    where = _Where(source, root)
+    try:
+        policy = msgspec.convert(data, Policy)
+    except msgspec.ValidationError as error:
+        raise where.error(*_place(str(error))) from error
+    for key, reason in _contradictions(policy):
+        raise where.error(key, reason)
+    return policy
+
+
+def _place(message: str) -> tuple[tuple[str, ...], str]:
+    """Msgspec's message taken apart: the key it is about, and the reason."""
+    reason, _, path = message.partition(" - at ")
+    key = tuple(re.findall(r"[A-Za-z_][\w-]*", path.strip("`$")))
+    field = re.search(r"(?:unknown|required) field `([^`]+)`", reason)
+    return ((*key, field.group(1)) if field else key), reason
+
+
+def _contradictions(policy: Policy) -> list[tuple[tuple[str, ...], str]]:
+    """What is well formed and still makes no sense, as (key, reason)."""
+    wrong: list[tuple[tuple[str, ...], str]] = []
+    detection, limits, economics = policy.detection, policy.limits, policy.economics
+
+    def demand(key: str, value: float, low: float, high: float = math.inf) -> None:
+        if not low <= value <= high or math.isnan(value) or math.isinf(value):
+            wanted = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+            wrong.append((tuple(key.split("/")), f"must be {wanted}, is {value:g}"))
+
+    demand("detection/wafers_per_false_alert", detection.wafers_per_false_alert, 1.0)
+    demand("detection/trace_limit_sigma", detection.trace_limit_sigma, 1.0)
+    demand("detection/trace_min_shift_sigma", detection.trace_min_shift_sigma, 0.0)
+    demand("detection/trace_warm_up", detection.trace_warm_up, 5, 50)
+    demand("detection/min_bad_wafers", detection.min_bad_wafers, 3)
+    demand("detection/max_corrected_p", detection.max_corrected_p, 0.0, 1.0)
+    demand("detection/clean_wafers", detection.clean_wafers, 3, 100)
+    demand("detection/remember_h", detection.remember_h, 1.0)
+    demand("limits/max_open_actions", limits.max_open_actions, 0)
+    demand("limits/max_actions_per_hour", limits.max_actions_per_hour, 0)
+    demand("limits/min_confidence", limits.min_confidence, 0.0, 1.0)
+    demand("limits/min_available_modules", limits.min_available_modules, 1)
+    demand("economics/dies_per_wafer", economics.dies_per_wafer, 1.0)
+    demand("economics/wafers_per_lot", economics.wafers_per_lot, 1.0)
+    demand("economics/fault_yield_risk", economics.fault_yield_risk, 0.0, 1.0)
+    demand("economics/response_h", economics.response_h, 0.0)
+    for pattern, ratio in economics.kill_ratio.items():
+        demand(f"economics/kill_ratio/{pattern}", ratio, 0.0, 1.0)
+    if "default" not in economics.kill_ratio:
+        wrong.append((("economics", "kill_ratio"), "needs a ratio for 'default'"))
+    kinds: tuple[ActionKind, ...] = ActionKind.__args__  # type: ignore[attr-defined]
+    for kind in kinds:
+        for section, has in (
+            (("approvals",), kind in policy.approvals),
+            (("economics", "success"), kind in economics.success),
+            (("economics", "cost_good_dies"), kind in economics.cost_good_dies),
+        ):
+            if not has:
+                wrong.append((section, f"needs an entry for {kind!r}"))
+        demand(f"economics/success/{kind}", economics.success.get(kind, 0.0), 0.0, 1.0)
+        demand(f"economics/cost_good_dies/{kind}", economics.cost_good_dies.get(kind, 0.0), 0.0)
+    grades = [economics.severity_wafers.get(grade) for grade in ("critical", "high", "medium")]
+    if None in grades or grades != sorted((g for g in grades if g is not None), reverse=True):
+        wrong.append(
+            (("economics", "severity_wafers"), "needs critical >= high >= medium, all three")
+        )
+    for name, parameter in policy.recipe_parameters.items():
+        key = ("recipe_parameters", name)
+        numbers = (parameter.min, parameter.max, parameter.max_step, parameter.gain)
+        if not all(math.isfinite(number) for number in numbers):
+            wrong.append((key, "min, max, max_step and gain must be finite numbers"))
+        elif parameter.min > parameter.max:
+            wrong.append(
+                ((*key, "min"), f"min {parameter.min:g} is above max {parameter.max:g}: swap them")
+            )
+        elif parameter.max_step <= 0:
+            wrong.append(((*key, "max_step"), f"must be above 0, is {parameter.max_step:g}"))
+        elif parameter.gain == 0:
+            wrong.append(((*key, "gain"), "must not be 0"))
+    return wrong

@@ -1,0 +1,242 @@
+"""Everything the controller remembers, in one struct that is saved as bytes.
+
+The state is explicit and bounded, whatever the events: see the `MAX_` constants. Indices that make
+the engine fast are derived from it and rebuilt after a restart, so they are not in here.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from contracts.errors import DataError
+from contracts.events import ActionKind, ActionStatus, Commonality, Severity, VariableShift
+
+__all__ = [
+    "ActionRecord",
+    "AlertRecord",
+    "ClosedCause",
+    "ControlState",
+    "GroupRecord",
+    "ModuleRecord",
+    "Place",
+    "Visit",
+    "WaferRecord",
+    "dump_state",
+    "load_state",
+]
+
+FORMAT = "fabpilot-control"
+VERSION = 1
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a step was done. Wafers refer to it by its index, which keeps the state small."""
+
+    equipment_id: str
+    module_id: str
+    recipe_id: str
+    step: str
+
+    @property
+    def module(self) -> str:
+        """equipment/module."""
+        return f"{self.equipment_id}/{self.module_id}"
+
+
+class Visit(msgspec.Struct, array_like=True):
+    """One step of one wafer.
+
+    Attributes:
+        sequence: place of the step in the route.
+        place: index into `ControlState.places`.
+        time_ms: when it completed, or started as long as it has not completed.
+        completed: whether it has.
+        traced: whether its trace was counted; a replayed trace is not counted again.
+    """
+
+    sequence: int
+    place: int
+    time_ms: int
+    completed: bool
+    traced: bool = False
+
+
+class WaferRecord(msgspec.Struct, array_like=True):
+    """One wafer.
+
+    Attributes:
+        tested_ms: when its map was measured; -1 before.
+        patterns: what the model saw on it, without 'None'.
+    """
+
+    lot_id: str
+    visits: list[Visit]
+    tested_ms: int = -1
+    patterns: tuple[str, ...] = ()
+
+
+class ModuleRecord(msgspec.Struct, array_like=True):
+    """What the equipment said about a module.
+
+    Attributes:
+        kind: what the equipment does; '' until it said so.
+        down: in a down or engineering state.
+        inhibited: no new wafer is sent to it.
+        repaired_ms: when it last came back from a down state; -1 if never.
+        last_ms: when it was last heard of.
+        steps: steps it has done, to the time it last did them.
+    """
+
+    kind: str = ""
+    down: bool = False
+    inhibited: bool = False
+    repaired_ms: int = -1
+    last_ms: int = -1
+    steps: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class GroupRecord(msgspec.Struct):
+    """Control charts of one recipe and step: modules M by charts K (variable x statistic).
+
+    Attributes:
+        modules: 'equipment/module' of each row.
+        variables: trace variables; K = 3 * len(variables).
+        numbers: float64 bytes of the arrays in `control.charts`, one after another.
+        warm_up: row index to float32 bytes of the readings collected so far, (n, K).
+        last_ms: when it was last used.
+    """
+
+    modules: list[str]
+    variables: list[str]
+    numbers: bytes
+    warm_up: dict[int, bytes]
+    last_ms: int
+
+
+class AlertRecord(msgspec.Struct):
+    """An alert that is open (shelved ones are open and silent).
+
+    Attributes:
+        module: suspect 'equipment/module', or '' while inconclusive.
+        since_ms: when the excursion began.
+        until_ms: when its cause was removed (inhibited, repaired); -1 while it has not been.
+        said_count: affected wafers at the last revision.
+        counted: ids in `affected` and `unaffected` are the latest; the counts are of all.
+        refused: action kinds rejected or failed for this alert, never proposed again for it.
+        shelved_until_ms: silent until then; -1 if not shelved.
+    """
+
+    alert_id: str
+    kind: Literal["pattern", "fault"]
+    pattern: str
+    module: str
+    since_ms: int
+    opened_ms: int
+    until_ms: int = -1
+    revision: int = 0
+    severity: Severity = "low"
+    step: str = ""
+    recipe: str = ""
+    affected: list[str] = msgspec.field(default_factory=list)
+    affected_count: int = 0
+    examined_count: int = 0
+    said_count: int = 0
+    baseline_rate: float = 0.0
+    confidence: float = 0.0
+    commonalities: tuple[Commonality, ...] = ()
+    shifts: tuple[VariableShift, ...] = ()
+    refused: list[ActionKind] = msgspec.field(default_factory=list)
+    shelved_until_ms: int = -1
+    quiet_traces: int = 0
+    proposals: int = 0
+
+
+class ClosedCause(msgspec.Struct, array_like=True):
+    """A cause whose alert is closed: wafers it made may still come to test."""
+
+    module: str
+    pattern: str
+    since_ms: int
+    until_ms: int
+
+
+class ActionRecord(msgspec.Struct, array_like=True):
+    """An action at its latest stage. `module` is '' for `hold_lot`."""
+
+    alert_id: str
+    kind: ActionKind
+    status: ActionStatus
+    time_ms: int
+    module: str = ""
+    lot_id: str = ""
+    recipe_id: str = ""
+    parameter: str = ""
+    value: float = 0.0
+
+
+class ControlState(msgspec.Struct):
+    """The whole state of one site's controller."""
+
+    site: str
+    format: str = FORMAT
+    version: int = VERSION
+    now_ms: int = -1
+    out_of_time: int = 0
+    ignored: dict[str, int] = msgspec.field(default_factory=dict)
+    recent_ids: list[int] = msgspec.field(default_factory=list)
+    places: list[Place] = msgspec.field(default_factory=list)
+    modules: dict[str, ModuleRecord] = msgspec.field(default_factory=dict)
+    wafers: dict[str, WaferRecord] = msgspec.field(default_factory=dict)
+    tested: list[str] = msgspec.field(default_factory=list)
+    groups: dict[str, GroupRecord] = msgspec.field(default_factory=dict)
+    alerts: dict[str, AlertRecord] = msgspec.field(default_factory=dict)
+    closed: list[ClosedCause] = msgspec.field(default_factory=list)
+    actions: dict[str, ActionRecord] = msgspec.field(default_factory=dict)
+    proposed_ms: list[int] = msgspec.field(default_factory=list)
+
+
+class _Head(msgspec.Struct):
+    format: str
+    version: int
+    site: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ControlState)
+_head_decoder = msgspec.msgpack.Decoder(_Head)
+
+
+def dump_state(state: ControlState) -> bytes:
+    """The state as MessagePack. Equal states give equal bytes."""
+    return _encoder.encode(state)
+
+
+def load_state(data: bytes, site: str) -> ControlState:
+    """The state that `dump_state` wrote.
+
+    Raises:
+        DataError: damaged bytes, another format or version, or another site's state.
+    """
+    advice = "start the controller with an empty state, or restore the database's backup"
+    try:
+        head = _head_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            f"the saved state of the controller of {site!r} is damaged ({error}): {advice}"
+        ) from error
+    if head.format != FORMAT or head.version != VERSION:
+        raise DataError(
+            f"the saved state of {site!r} is {head.format!r} version {head.version}; this code"
+            f" reads {FORMAT!r} version {VERSION}: {advice}"
+        )
+    if head.site != site:
+        raise DataError(
+            f"the saved state is that of site {head.site!r}, the controller's is {site!r}:"
+            " give each site its own state"
+        )
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            f"the saved state of the controller of {site!r} is damaged ({error}): {advice}"
+        ) from error
