@@ -2,30 +2,19 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
-import click
 import typer
 
 from contracts.errors import FabpilotError
 from fabpilot import __version__
 from fabpilot.output import err
 
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="fabpilot",
-    help="Watches a semiconductor fab as it runs, predicts defects before they are measured, and"
-    " steers the process.\n\nStart with: fabpilot demo",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+__all__ = ["COMMANDS", "build_app", "main"]
 
 # In the order of the help page: what a newcomer runs first stands first.
-_COMMANDS = (
+COMMANDS = (
     "demo",
     "sim",
     "replay",
@@ -39,12 +28,24 @@ _COMMANDS = (
     "bench",
     "doctor",
 )
-for _name in [
-    n
-    for n in _COMMANDS
-    if __import__("pathlib").Path(__file__).parent.joinpath("commands", n + ".py").exists()
-]:
-    import_module(f"fabpilot.commands.{_name}").register(app)
+
+
+def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands."""
+    app = typer.Typer(
+        name="fabpilot",
+        help="Watches a semiconductor fab as it runs, predicts defects before they are measured,"
+        " and steers the process.\n\nStart with: fabpilot demo",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in commands:
+        import_module(f"fabpilot.commands.{name}").register(app)
+    return app
 
 
 def _show_version(value: bool) -> None:
@@ -53,7 +54,6 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Print the version."
@@ -64,15 +64,12 @@ def _root(
 
 def main() -> None:
     """Run the command line: errors of ours become one line, never a traceback."""
+    # Only the command that was asked for is imported: `log tail` needs no ONNX Runtime.
+    asked = [word for word in sys.argv[1:2] if word in COMMANDS]
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        build_app(asked or COMMANDS)()
     except FabpilotError as error:
-        err.print(f"[bold red]error:[/] {_escape(str(error))}")
+        err.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -85,10 +82,10 @@ def main() -> None:
             raise
         err.print(
             f"[bold red]error:[/] {type(error).__name__}: {_escape(str(error))}\n"
-            "This was not foreseen. FABPILOT_DEBUG=1 shows where it happened; please report it."
+            "This was not foreseen. FABPILOT_DEBUG=1 shows where it happened; please report it.",
+            soft_wrap=True,
         )
         sys.exit(70)  # EX_SOFTWARE of sysexits.h
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _escape(text: str) -> str:

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from contracts.events import Event
 from contracts.topics import Stream, topic_name
-from control import Engine, load_policy
+from control.engine import Engine
+from control.policy import load_policy
 from streaming.log import Log
 from streaming.stateful import Arrived, StatefulLoop, StatefulReport
 

@@ -1,4 +1,4 @@
-"""`fabpilot control`: the controller of a site. Events and predictions in, alerts and actions out."""
+"""`fabpilot control`: a site's controller. Events and predictions in, alerts and actions out."""
 
 from typing import Annotated
 

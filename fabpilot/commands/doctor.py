@@ -25,7 +25,7 @@ from streaming.open import open_log
 
 __all__ = ["Check", "check_all", "register"]
 
-# A fab of one site writes about 40 MB per thousand wafers with traces; below this a day is not sure.
+# The demo fab writes about 40 MB per thousand wafers with traces; below this a day is not sure.
 _LOW_DISK_BYTES = 2 * 1024**3
 
 
