@@ -13,7 +13,9 @@ from contracts.errors import ConfigError
 __all__ = ["MAX_BYTES", "YamlFile", "read_yaml"]
 
 # The built-in scenarios have 1 to 3 KB. A larger file than this is not a scenario.
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 64 * 1024
+# A scenario nests four deep.
+_MAX_DEPTH = 20
 _PATH_PART = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 Path_ = tuple[str | int, ...]
@@ -68,7 +70,12 @@ def read_yaml(path: Path) -> YamlFile:
         raise ConfigError(f"{name} is not UTF-8 text: {error.reason}") from error
     lines: dict[Path_, int] = {}
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_DEPTH:
+                raise ConfigError(f"{name}: nested more than {_MAX_DEPTH} deep")
             if isinstance(event, yaml.AliasEvent):
                 # A few lines of nested aliases can stand for gigabytes.
                 mark = event.start_mark
