@@ -1,6 +1,7 @@
 """Reading topics of a Kafka cluster without a group."""
 
 import time
+from collections import deque
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -8,6 +9,7 @@ from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 
 from contracts.records import Record, TopicPartition
+from streaming.deadline import Deadline
 from streaming.kafka.consumer import as_record
 from streaming.kafka.failures import kafka_failures
 from streaming.kafka.settings import CALL_LIMIT_S, consumer_settings
@@ -17,19 +19,30 @@ __all__ = ["KafkaReader"]
 
 # How often to look for topics that did not exist yet.
 _LOOK_AGAIN_S = 5.0
+# Records of a partition kept for a caller who does not want them yet, before no more are fetched.
+_MOST_HELD = 1000
 
 
 class KafkaReader:
-    """A `Reader` on Kafka. Used by one thread at a time; connects when first used."""
+    """A `Reader` on Kafka. Used by one thread at a time; connects when first used.
+
+    What `poll` is asked to leave aside is held here, a bounded number per partition. The client's
+    own `pause` is not used: up to kafka-python 3.0.12 a partition that was paused with fetched
+    records in hand may never deliver again after `resume` (its fetcher restores parked records only
+    while its current slot is None, and a drained slot is not).
+    """
 
     def __init__(self, brokers: str, topics: Iterable[str], start: Offsets) -> None:
         self._brokers = brokers
         self._topics = frozenset(topics)
         self._start = dict(start)
         self._consumer: Any = None
-        self._assigned: dict[TopicPartition, Any] = {}
         self._missing = set(self._topics)
         self._look_at = 0.0
+        # All partitions, with what is held of each; those fetched from; next offset of all others.
+        self._held: dict[TopicPartition, deque[Record]] = {}
+        self._fetched: set[TopicPartition] = set()
+        self._resting: dict[TopicPartition, int] = {}
 
     def poll(
         self,
@@ -39,26 +52,29 @@ class KafkaReader:
         only: Collection[TopicPartition] | None = None,
     ) -> list[Record]:
         """Up to `max_records` records, waiting at most `timeout_s` for the first."""
+        deadline = Deadline(timeout_s)
         with kafka_failures(self._brokers):
-            consumer = self._ready()
-            wanted = {k for p, k in self._assigned.items() if only is None or p in only}
-            paused = set(consumer.paused())
-            if resume := paused & wanted:
-                consumer.resume(*resume)
-            if pause := set(self._assigned.values()) - wanted - paused:
-                consumer.pause(*pause)
-            found = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-        return [as_record(record) for batch in found.values() for record in batch]
+            while True:
+                consumer = self._ready()
+                taken = self._take(max_records, only)
+                if taken:
+                    return taken
+                self._choose()
+                timeout_ms = int(deadline.left_s() * 1000)
+                found = consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+                for partition, batch in found.items():
+                    self._held[TopicPartition(*partition)].extend(map(as_record, batch))
+                if not found and deadline.passed:
+                    return []
 
     def positions(self) -> dict[TopicPartition, int]:
         """Next offset to be returned by `poll`, per partition."""
         with kafka_failures(self._brokers):
-            consumer = self._ready()
-            found: dict[TopicPartition, int] = {}
-            for ours, theirs in self._assigned.items():
-                position = consumer.position(theirs, timeout_ms=int(CALL_LIMIT_S * 1000))
-                found[ours] = self._start.get(ours, 0) if position is None else position
-        return found
+            self._ready()
+            return {
+                partition: held[0].offset if held else self._position(partition)
+                for partition, held in self._held.items()
+            }
 
     def close(self) -> None:
         """Let go of the connection. May be called twice."""
@@ -67,32 +83,56 @@ class KafkaReader:
             with kafka_failures(self._brokers):
                 consumer.close(autocommit=False)
 
+    def _take(self, max_records: int, only: Collection[TopicPartition] | None) -> list[Record]:
+        taken: list[Record] = []
+        for partition, held in self._held.items():
+            if only is None or partition in only:
+                while held and len(taken) < max_records:
+                    taken.append(held.popleft())
+        return taken
+
+    def _position(self, partition: TopicPartition) -> int:
+        """Next offset to be fetched."""
+        if partition in self._resting:
+            return self._resting[partition]
+        position = self._consumer.position(
+            KafkaPartition(*partition), timeout_ms=int(CALL_LIMIT_S * 1000)
+        )
+        return self._start.get(partition, 0) if position is None else int(position)
+
+    def _choose(self) -> None:
+        """Fetch from the partitions of which not too much is held."""
+        full = {p for p, held in self._held.items() if len(held) >= _MOST_HELD}
+        rested = {p for p in self._resting if not self._held[p]}
+        if full & self._fetched or rested:
+            self._assign((self._fetched | rested) - full)
+
+    def _assign(self, partitions: set[TopicPartition]) -> None:
+        # `assign` forgets where the client was, so every position is set again.
+        at = {p: self._position(p) for p in self._fetched | set(self._resting)}
+        self._fetched = partitions
+        self._resting = {p: offset for p, offset in at.items() if p not in partitions}
+        self._consumer.assign([KafkaPartition(*p) for p in sorted(partitions)])
+        for partition in partitions:
+            offset = at.get(partition, self._start.get(partition))
+            if offset is None:
+                self._consumer.seek_to_beginning(KafkaPartition(*partition))
+            else:
+                self._consumer.seek(KafkaPartition(*partition), offset)
+
     def _ready(self) -> Any:
-        """The client, with all partitions assigned that exist."""
+        """The client, with all partitions known that exist."""
         if self._consumer is None:
             self._consumer = KafkaConsumer(**consumer_settings(self._brokers, None))
         if self._missing and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_AGAIN_S
-            self._assign_new(self._consumer)
+            new = {
+                TopicPartition(topic, number)
+                for topic in self._missing
+                for number in self._consumer.partitions_for_topic(topic)
+            }
+            if new:
+                self._missing -= {p.topic for p in new}
+                self._held.update({p: deque() for p in sorted(new)})
+                self._assign(self._fetched | new)
         return self._consumer
-
-    def _assign_new(self, consumer: Any) -> None:
-        new = [
-            TopicPartition(topic, number)
-            for topic in sorted(self._missing)
-            for number in sorted(consumer.partitions_for_topic(topic))
-        ]
-        if not new:
-            return
-        # `assign` forgets positions, so those of the partitions we have are set again.
-        at = {ours: consumer.position(theirs) for ours, theirs in self._assigned.items()}
-        for partition in new:
-            self._assigned[partition] = KafkaPartition(*partition)
-            self._missing.discard(partition.topic)
-        consumer.assign(list(self._assigned.values()))
-        for ours, theirs in self._assigned.items():
-            offset = at.get(ours, self._start.get(ours))
-            if offset is None:
-                consumer.seek_to_beginning(theirs)
-            else:
-                consumer.seek(theirs, offset)
