@@ -1,0 +1,122 @@
+"""`fabpilot train wafer-map`: from labelled maps to a registered model."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fabpilot.commands.options import JsonOption
+from fabpilot.duration import parse_duration
+from fabpilot.map_data import load_named_maps
+from fabpilot.output import err, report
+from fabpilot.settings import load_settings
+
+__all__ = ["register"]
+
+
+def wafer_map(
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            help="A .npz of labelled maps, or sim:SCENARIO for the synthetic fab.",
+            metavar="PATH|sim:SCENARIO",
+        ),
+    ],
+    budget: Annotated[
+        str, typer.Option("--budget", help="Time to train, such as 90s or 15m.")
+    ] = "15m",
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="At most so many passes over the data.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="A timm model or one of ours (docs/models.md)."),
+    ] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(
+            "--alias", help="What it becomes (default: champion if there is none, else challenger)."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the ONNX file here.")
+    ] = None,
+    wafers: Annotated[
+        int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
+    ] = 12_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and views.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a wafer-map model, judge it on lots held out, and register it in MLflow.
+
+    For example:
+
+      fabpilot train wafer-map --data wm811k.npz
+
+      fabpilot train wafer-map --data sim:mixed --budget 2m --alias challenger
+    """
+    settings = load_settings()
+    seconds = parse_duration(budget)
+    maps = load_named_maps(data, wafers=wafers, seed=seed)
+    err.print(f"{len(maps)} maps of {maps.source}" + _skipped(maps.skipped))
+    # torch takes seconds to import: not before the data is known to be good.
+    from fabpilot.training import train_and_register
+    from models.options import TrainOptions
+
+    chosen: dict[str, Any] = {} if backbone is None else {"backbone": backbone}
+    if epochs is not None:
+        chosen["epochs"] = epochs
+    options = TrainOptions(budget_s=seconds, seed=seed, device=settings.device.value, **chosen)
+    with (
+        warnings.catch_warnings(),
+        Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        ) as bar,
+    ):
+        # Notes of libraries to their developers are not for the person who trains.
+        warnings.simplefilter("ignore")
+        task = bar.add_task("training", total=1.0, said="")
+        result = train_and_register(
+            maps,
+            options,
+            mlflow_uri=settings.mlflow_uri,
+            alias=alias,
+            out=out,
+            on_progress=lambda p: bar.update(
+                task,
+                completed=p.share,
+                said=f"epoch {p.epoch}, loss {p.loss:.3f}, {p.maps_per_s:.0f} maps/s,"
+                f" {_clock(p.eta_s)} left",
+            ),
+            on_epoch=lambda e: err.print(
+                f"epoch {e.epoch}: accuracy {e.validation_accuracy:.3f},"
+                f" macro-F1 {e.validation_macro_f1:.3f} on validation lots, {_clock(e.elapsed_s)}"
+            ),
+        )
+    report(result, as_json=as_json, title="trained")
+    err.print("Look at the run: mlflow ui --backend-store-uri " + settings.mlflow_uri)
+
+
+def _skipped(count: int) -> str:
+    return f"; {count} were no die grids and are left out" if count else ""
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    train = typer.Typer(help="Train models.", no_args_is_help=True)
+    train.command("wafer-map")(wafer_map)
+    train.callback()(lambda: None)
+    app.add_typer(train, name="train")

@@ -1,0 +1,54 @@
+"""Sets of wafer maps by the names the command line gives them."""
+
+from pathlib import Path
+from typing import Literal
+
+from contracts.errors import DatasetError
+from fab_sim import labelled_maps, load_scenario
+from models.data import MapSet, from_lists, load_maps
+from models.splits import split_blocks
+
+__all__ = ["HOLDOUT", "Part", "load_named_maps", "part_of"]
+
+# Share of the lots that training never sees; `evaluate --part holdout` finds the same ones.
+HOLDOUT = 0.15
+_SPLIT_SEED = 0
+_SIM_PREFIX = "sim:"
+
+Part = Literal["all", "train", "holdout"]
+
+
+def load_named_maps(data: str, *, wafers: int, seed: int) -> MapSet:
+    """The maps of a file, or of the synthetic fab for `sim:SCENARIO`.
+
+    Args:
+        data: a path or `sim:SCENARIO`, where SCENARIO is built in or a YAML file.
+        wafers: how many maps the synthetic fab makes.
+        seed: of the synthetic fab.
+
+    Raises:
+        DatasetError: the file cannot be used.
+        ConfigError: there is no such scenario.
+    """
+    if not data.startswith(_SIM_PREFIX):
+        return load_maps(Path(data))
+    made = labelled_maps(load_scenario(data.removeprefix(_SIM_PREFIX)), wafers=wafers, seed=seed)
+    number = {lot: index for index, lot in enumerate(dict.fromkeys(made.lots))}
+    return from_lists(
+        made.grids, made.labels, [number[lot] for lot in made.lots], f"{data} seed {seed}"
+    )
+
+
+def part_of(maps: MapSet, part: Part) -> MapSet:
+    """All maps, or one side of the split that `fabpilot train` makes.
+
+    Raises:
+        DatasetError: the set is too small to split.
+    """
+    if part == "all":
+        return maps
+    train, holdout = split_blocks(maps, holdout=HOLDOUT, seed=_SPLIT_SEED)
+    chosen = train if part == "train" else holdout
+    if not len(chosen):
+        raise DatasetError(f"{maps.source}: its {part} part is empty")
+    return chosen
