@@ -23,9 +23,9 @@ FAULT_CONFIDENCE = 0.8
 # Bad wafers from which an excursion is told though no module can be named.
 TELL_ANYWAY = 10
 # Posterior probability from which a module is named.
-NAMED = 0.8
+NAMED = 0.95
 # Tested wafers among which bad and good ones are compared.
-COMPARED = 300
+COMPARED = 500
 # Quiet traces after which a shift that was seen is over.
 QUIET_AGAIN = 3
 MAX_ALERTS = 100
@@ -121,7 +121,7 @@ class Desk:
         known = open_on.get(finding.module)
         if known is not None:
             return self._join(known, pattern, finding)
-        shared = self._shared(pattern, finding)
+        shared = self._shared(pattern, finding.module, finding.since_ms)
         best = next((c for c in shared if c.factor == "module"), None)
         named = (
             finding.confidence >= NAMED
@@ -147,17 +147,26 @@ class Desk:
             self._doubt(alert, finding)
         return self._tell(alert)
 
-    def _shared(self, pattern: str, finding: Finding) -> tuple[Commonality, ...]:
-        """Commonality of the bad among the latest tested wafers that no other cause explains."""
+    def _shared(self, pattern: str, suspect: str, since_ms: int) -> tuple[Commonality, ...]:
+        """What the bad wafers share, among those that did the suspect's step since it began.
+
+        Earlier wafers would be held in the suspect's favour; wafers that another cause explains
+        say nothing about this one.
+        """
         explained = self._causes.explained
+        steps = self._state.modules[suspect].steps
         bad: list[frozenset[PlaceKey]] = []
         good: list[frozenset[PlaceKey]] = []
         for name in islice(reversed(self._lineage.tested), COMPARED):
-            if any(module != finding.module for module in explained.get(name, ())):
-                continue
             wafer = self._lineage.wafer(name)
-            shows = wafer is not None and pattern in wafer.patterns
-            (bad if shows else good).append(places_of(self._lineage, name))
+            if wafer is None or any(m != suspect for m in explained.get(name, ())):
+                continue
+            if any(
+                visit.time_ms >= since_ms and self._lineage.place(visit).step in steps
+                for visit in wafer.visits
+            ):
+                shows = pattern in wafer.patterns
+                (bad if shows else good).append(places_of(self._lineage, name))
         return commonalities(bad, good)
 
     # -- alerts -------------------------------------------------------------------------------
@@ -237,7 +246,6 @@ class Desk:
         opened_by_traces = alert.kind == "fault"
         alert.kind, alert.pattern = "pattern", pattern
         alert.baseline_rate = finding.baseline_rate
-        alert.commonalities = self._shared(pattern, finding)
         if opened_by_traces:
             self._blame(alert, finding)
         count_wafers(alert, self._lineage)
@@ -253,7 +261,7 @@ class Desk:
                 alert.refused.append(action.kind)
 
     def _tell_if_grown(self, alert: AlertRecord) -> list[Event]:
-        return self._tell(alert) if grown(alert.said_count, alert.affected_count) else []
+        return self._tell(alert) if grown(alert) else []
 
     def _tell(self, alert: AlertRecord) -> list[Event]:
         """A revision, and the action that is due with it."""
@@ -262,6 +270,8 @@ class Desk:
             self._causes.refresh()
         if alert.shelved_until_ms > self._state.now_ms:
             return []
+        if alert.kind == "pattern" and alert.module:
+            alert.commonalities = self._shared(alert.pattern, alert.module, alert.since_ms)
         lots, wafers = at_risk(alert, self._lineage)
         alert.severity = severity(alert, self._state, self._lineage, self._policy, wafers)
         told: list[Event] = [alert_event(alert, self._state, self._lineage, lots)]
