@@ -64,6 +64,9 @@ class Settings(BaseSettings):
         description="Threads of one model run on the CPU; 0 takes all cores.",
     )
     site: str = Field(default="kr1", description="The fab this process works for.")
+    time_zone: str = Field(
+        default="UTC", description="IANA time zone of the site, for times the console shows."
+    )
     policy: Path | None = Field(
         default=None,
         description="Guard rails of the controller, a YAML file. Default: the packaged policy.",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fabpilot import __version__
 from fabpilot.map_data import HOLDOUT, part_of
+from fabpilot.wiring import MODEL_NAME
 from models.data import MapSet
 from models.evaluate import EvaluationReport, evaluate
 from models.export import build_card, export_model
@@ -21,9 +22,8 @@ from models.registry import RunRecord, log_and_register
 from models.splits import split_blocks
 from models.train import predictor, train
 
-__all__ = ["MODEL_NAME", "TrainReport", "train_and_register"]
+__all__ = ["TrainReport", "train_and_register"]
 
-MODEL_NAME = "wafer-map"
 _EXPERIMENT = "wafer-map"
 # Share of the training lots on which temperature and thresholds are chosen.
 _VALIDATION = 0.1

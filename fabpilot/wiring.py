@@ -9,7 +9,18 @@ from serving.repository import FileSource, ModelRepository, ModelSource
 from streaming.log import Log
 from streaming.open import open_log
 
-__all__ = ["group_name", "model_source", "open_repository", "open_site_log", "site_topics", "sites"]
+__all__ = [
+    "MODEL_NAME",
+    "group_name",
+    "model_source",
+    "open_repository",
+    "open_site_log",
+    "site_topics",
+    "sites",
+]
+
+MODEL_NAME = "wafer-map"
+"""The registered model that scores wafer maps."""
 
 
 def site_topics(site: str) -> dict[str, int]:

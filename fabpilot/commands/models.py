@@ -12,7 +12,7 @@ from contracts.clock import rfc3339
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import err, report
 from fabpilot.settings import Settings, load_settings
-from fabpilot.wiring import open_repository
+from fabpilot.wiring import MODEL_NAME, open_repository
 from models.registry import ModelVersion, list_versions
 from models.registry import promote as promote_challenger
 from models.registry import rollback as roll_back
@@ -20,10 +20,9 @@ from models.registry import rollback as roll_back
 __all__ = ["register"]
 
 NameOption = Annotated[str, typer.Option("--name", help="The registered model.")]
-_NAME = "wafer-map"
 
 
-def list_(name: NameOption = _NAME, as_json: JsonOption = False) -> None:
+def list_(name: NameOption = MODEL_NAME, as_json: JsonOption = False) -> None:
     """All versions with their aliases and figures, newest first."""
     versions = list_versions(load_settings().mlflow_uri, _checked(name))
     if as_json:
@@ -45,7 +44,7 @@ def list_(name: NameOption = _NAME, as_json: JsonOption = False) -> None:
     Console().print(table)
 
 
-def promote(name: NameOption = _NAME, as_json: JsonOption = False) -> None:
+def promote(name: NameOption = MODEL_NAME, as_json: JsonOption = False) -> None:
     """Let the challenger serve; the champion becomes 'previous'.
 
     The challenger's file is loaded and tried on its golden batch first; one that fails stays out.
@@ -55,7 +54,7 @@ def promote(name: NameOption = _NAME, as_json: JsonOption = False) -> None:
     _say(promote_challenger(settings.mlflow_uri, name), as_json)
 
 
-def rollback(name: NameOption = _NAME, as_json: JsonOption = False) -> None:
+def rollback(name: NameOption = MODEL_NAME, as_json: JsonOption = False) -> None:
     """Let the previous champion serve again."""
     settings = load_settings()
     _try(settings, f"models:/{_checked(name)}@previous")

@@ -1,0 +1,107 @@
+"""`fabpilot console`: the web application for fab engineers."""
+
+import threading
+from typing import Annotated
+
+import structlog
+import typer
+
+from console.app import create_app
+from console.deps import ConsoleDeps, HealthReport, ModelInfo, Site
+from console.server import ConsoleServer
+from contracts.errors import ConfigError
+from fabpilot import __version__
+from fabpilot.commands.options import SiteOption
+from fabpilot.health import Cached, health_of, registered_models
+from fabpilot.output import configure_logging, err
+from fabpilot.settings import Settings, load_settings
+from fabpilot.stopping import stop_event
+from fabpilot.wiring import open_site_log, sites
+from streaming.database import open_engine
+
+__all__ = ["register"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_log = structlog.get_logger(__name__)
+
+
+def console(
+    site: SiteOption = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on (FABPILOT_CONSOLE_HOST).")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port (FABPILOT_CONSOLE_PORT); 0: any."),
+    ] = None,
+) -> None:
+    """Serve the console: alerts, wafers, equipment, models and health in a browser.
+
+    It shows all sites on the log, or one with --site. There are no accounts yet, so it is meant
+    for this machine alone.
+
+    For example:
+
+      fabpilot console --port 8090
+    """
+    settings = load_settings()
+    configure_logging(debug=settings.debug)
+    stop = stop_event()
+    host = host or settings.console_host
+    port = settings.console_port if port is None else port
+    if host not in _LOOPBACK:
+        _log.warning("the console has no accounts yet and can be reached from elsewhere", host=host)
+    serve(settings, stop, site=site, host=host, port=port)
+
+
+def serve(
+    settings: Settings, stop: threading.Event, *, site: str | None, host: str, port: int
+) -> None:
+    """Serve until `stop` is set.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    log = open_site_log(settings.log_url, site or settings.site)
+    engine = open_engine(settings.database_url)
+    try:
+        names = [site] if site else sites(log)
+        models = Cached[list[ModelInfo]](lambda: list(registered_models(settings, engine)), [])
+        health = Cached[HealthReport](
+            lambda: health_of(settings, log, engine, names), HealthReport()
+        )
+        deps = ConsoleDeps(
+            engine=engine,
+            log=log,
+            sites=[Site(name, settings.time_zone) for name in names],
+            model_info=models,
+            health=health,
+            version=__version__,
+            allowed_hosts=() if host in _LOOPBACK else (host,),
+        )
+        server = ConsoleServer(create_app(deps), host=host, port=port)
+        thread = threading.Thread(target=server.run, name="console", daemon=True)
+        thread.start()
+        while not server.started:
+            if not thread.is_alive():
+                raise ConfigError(
+                    f"cannot listen on {host}:{port}; another console may be running there,"
+                    " or choose another port with --port"
+                )
+            if stop.wait(0.05):
+                break
+        if server.started:
+            shown = f"[{host}]" if ":" in host else host
+            err.print(f"console: http://{shown}:{server.port}")
+        while thread.is_alive() and not stop.wait(0.25):
+            pass
+        server.should_exit = True
+        thread.join(timeout=4)
+    finally:
+        engine.dispose()
+        log.close()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("console")(console)
