@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 import msgspec
 
 from contracts.errors import ConfigError
-from contracts.wafer_map import MIN_DIES
 from fab_sim.kinds import KINDS, TEST
 from fab_sim.modes import MODES
 from fab_sim.yaml_file import YamlFile, read_yaml
@@ -32,7 +31,7 @@ __all__ = [
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 Text = Annotated[str, msgspec.Meta(max_length=500)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-# 20 to 200 dies across: below, no pattern can be told; above, no product has so small a die.
+# Below 10 dies across no pattern can be told; above 200 no product of ours has so small a die.
 Side = Annotated[int, msgspec.Meta(ge=10, le=200)]
 Hours = Annotated[float, msgspec.Meta(ge=0.0, le=10_000.0)]
 
@@ -239,8 +238,6 @@ def _check(file: YamlFile, scenario: Scenario) -> None:
     _unique(file, "equipment", tuple(tool.id for tool in scenario.equipment))
     _unique(file, "excursions", tuple(excursion.id for excursion in scenario.excursions))
     for place, product in enumerate(scenario.products):
-        if product.rows * product.columns * 0.7 < MIN_DIES:
-            raise file.error(("products", place, "rows"), "hardly any die is on the wafer")
         if not 0.4 <= product.rows / product.columns <= 2.5:
             raise file.error(
                 ("products", place, "columns"), "rows and columns differ by more than 2.5 times"

@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 from fab_sim.kinds import KINDS
 
@@ -32,6 +31,19 @@ def _samples(minutes: float) -> int:
     return min(max(int(minutes * 60_000) // SAMPLE_PERIOD_MS, _MIN_SAMPLES), _MAX_SAMPLES)
 
 
+def _remember(values: Floats, memory: float) -> Floats:
+    """A first-order recursion down the rows, y[t] = x[t] + memory * y[t - 1].
+
+    By doubling: after k rounds each row holds the 2**k rows before it. Sums of pairs alone, so the
+    result is the same on every machine, which a matrix product does not promise.
+    """
+    out, reach = values.copy(), 1
+    while reach < len(out):
+        out[reach:] = out[reach:] + memory**reach * out[:-reach]
+        reach *= 2
+    return out
+
+
 @lru_cache(maxsize=512)
 def _profile(kind: str, samples: int) -> tuple[Floats, Floats]:
     """Course of every variable as share of its level, and spreads; (samples, variables) each."""
@@ -43,8 +55,9 @@ def _profile(kind: str, samples: int) -> tuple[Floats, Floats]:
         target[:begin], target[end:] = variable.idle, variable.purge
         follow = float(np.exp(-SAMPLE_PERIOD_MS / 1000.0 / variable.lag_s))
         # First-order lag: each sample goes a fixed share of the way to its set point.
-        start = [follow * variable.idle]
-        course[:, column] = lfilter([1.0 - follow], [1.0, -follow], target, zi=start)[0]
+        target *= 1.0 - follow
+        target[0] += follow * variable.idle
+        course[:, column] = _remember(target, follow)
     # A sensor of something that is off shows hardly any offset.
     spread = np.array([variable.spread for variable in variables]) * (0.15 + 0.85 * course)
     return course, np.asarray(spread)
@@ -72,6 +85,6 @@ def render_trace(
     course, spread = _profile(kind, _samples(minutes))
     wafer = shifts + random.normal(size=len(levels))
     white = random.normal(size=course.shape) * (_NOISE * np.sqrt(1.0 - _MEMORY**2))
-    noise = lfilter([1.0], [1.0, -_MEMORY], white, axis=0)
+    noise = _remember(white, _MEMORY)
     values = course * levels + spread * (wafer + noise)
     return np.asarray(values, dtype=np.float32)

@@ -18,7 +18,7 @@ MAX_BYTES = 64 * 1024
 _MAX_DEPTH = 20
 _PATH_PART = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 class YamlFile:
@@ -30,7 +30,7 @@ class YamlFile:
         lines: line of every path, from 1.
     """
 
-    def __init__(self, name: str, data: Any, lines: dict[Path_, int]) -> None:
+    def __init__(self, name: str, data: Any, lines: dict[KeyPath, int]) -> None:
         self.name = name
         self.data = data
         self._lines = lines
@@ -45,7 +45,7 @@ class YamlFile:
         return ConfigError(f"{self.name}, line {line}, key '{shown.lstrip('.')}': {problem}")
 
     @staticmethod
-    def path_of(shown: str) -> Path_:
+    def path_of(shown: str) -> KeyPath:
         """The path that msgspec writes as `$.excursions[0].mode`."""
         return tuple(
             int(index) if index else key for key, index in _PATH_PART.findall(shown.lstrip("$"))
@@ -68,7 +68,7 @@ def read_yaml(path: Path) -> YamlFile:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{name} is not UTF-8 text: {error.reason}") from error
-    lines: dict[Path_, int] = {}
+    lines: dict[KeyPath, int] = {}
     try:
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -96,7 +96,7 @@ def read_yaml(path: Path) -> YamlFile:
     return file
 
 
-def _walk(name: str, node: yaml.Node, path: Path_, lines: dict[Path_, int]) -> None:
+def _walk(name: str, node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> None:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -113,7 +113,7 @@ def _walk(name: str, node: yaml.Node, path: Path_, lines: dict[Path_, int]) -> N
             _walk(name, value, child, lines)
 
 
-def _check_finite(file: YamlFile, value: Any, path: Path_) -> None:
+def _check_finite(file: YamlFile, value: Any, path: KeyPath) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise file.error(path, "must be a finite number")
     if isinstance(value, dict):

@@ -109,6 +109,19 @@ def test_a_held_lot_stops_and_the_others_go_on() -> None:
     assert len({event.lot_id for event in started}) >= 3
 
 
+def test_a_lot_on_hold_makes_room_for_others_and_is_scrapped_after_three_days() -> None:
+    scenario = load_scenario("quiet")
+    lots = msgspec.structs.replace(scenario.lots, wafers=2, in_flight=1, every_h=2.0)
+    fab = Fab(msgspec.structs.replace(scenario, lots=lots), site="kr1", start_ms=START_MS)
+    run_until(fab, lambda f: f.tick >= 5)
+    assert answer(fab, approved("a1", kind="hold_lot", lot_id="KR1-00001"))[0].status == "applied"
+    held_at = fab.now_ms
+    later = run_until(fab, lambda f: f.now_ms > held_at + 74 * 3_600_000)
+    assert "KR1-00002" in {event.lot_id for event in later if isinstance(event, WaferMap)}
+    given, _ = answer(fab, approved("a2", kind="hold_lot", lot_id="KR1-00001"))
+    assert (given.status, "not on the line" in given.comment) == ("failed", True)
+
+
 def test_maintenance_takes_hours_ends_the_cause_and_lifts_an_inhibit() -> None:
     fab = new_fab()
     run_until(fab, lambda f: f.wafers_done >= 150)
@@ -126,7 +139,7 @@ def test_maintenance_takes_hours_ends_the_cause_and_lifts_an_inhibit() -> None:
     cleared = fab.truth()[0].cleared_ms
     assert cleared is not None
     assert 3.0 <= (cleared - down.time_ms) / 3_600_000 <= 5.0
-    after = run_until(fab, lambda f: f.wafers_done >= 500)
+    after = run_until(fab, lambda f: f.wafers_done >= 700)
     assert any(isinstance(e, Trace) and e.key == sick.module for e in after)
     through = {e.substrate_id for e in after if isinstance(e, Trace) and e.key == sick.module}
     truth = fab.true_patterns()
