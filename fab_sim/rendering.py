@@ -17,7 +17,7 @@ from contracts.events import (
 from contracts.ids import derived_id
 from fab_sim.kinds import KINDS
 from fab_sim.lots import Lot, Wafer
-from fab_sim.maps import probe_wafer
+from fab_sim.maps import Hit, probe_wafer
 from fab_sim.metrology import measure, site_positions
 from fab_sim.modules import Illness, Module, ModuleRun
 from fab_sim.randomness import generator
@@ -211,9 +211,13 @@ class Renderer:
             random=generator(self._key, "map", wafer.substrate_id),
         )
         self.truth.tested(wafer.substrate_id, probed.patterns)
+        # A module visited twice may have hit twice; the wafer counts once, from the first time.
+        first: dict[str, Hit] = {}
         for hit, shows in zip(wafer.hits, probed.guilty, strict=True):
             if shows:
-                self.truth.shows(hit)
+                first.setdefault(hit.cause, hit)
+        for hit in first.values():
+            self.truth.shows(hit)
         if self.silent:
             return
         self._events.append(

@@ -24,6 +24,7 @@ from contracts.events import (
 from contracts.wafer_map import PATTERNS, check_grid
 from fab_sim import Fab, Scenario, load_scenario
 from fab_sim.modes import MODES
+from fab_sim.scenario import Equipment, Excursion, Step
 
 START_MS = 1_700_000_000_000
 
@@ -253,6 +254,29 @@ def test_a_scenario_with_a_total_comes_to_its_end() -> None:
     fresh = Fab(msgspec.structs.replace(scenario, lots=lots), site="kr1", start_ms=START_MS)
     with pytest.raises(ConfigError, match="this fab ends after"):
         fresh.restore(tick + 1, ())
+
+
+def test_a_route_that_comes_back_to_a_sick_module_counts_a_wafer_once() -> None:
+    tools = (
+        Equipment(id="E1", kind="etch", modules=("X",)),
+        Equipment(id="T1", kind="test", modules=("A",)),
+    )
+    route = (
+        Step(name="S", kind="etch", recipe="R"),
+        Step(name="S", kind="etch", recipe="R"),
+        Step(name="T", kind="test", recipe="R"),
+    )
+    sick = Excursion(
+        id="x", mode="process_abort", equipment="E1", module="X", onset_h=0, growth="step"
+    )
+    scenario = Scenario(
+        name="again", description="", equipment=tools, route=route, excursions=(sick,)
+    )
+    fab = Fab(scenario, site="kr1", start_ms=START_MS)
+    while fab.wafers_done < 50:
+        fab.step()
+    assert 0 < fab.truth()[0].affected <= fab.wafers_done
+    assert sum(p == ("Near-full",) for p in fab.true_patterns().values()) == fab.truth()[0].affected
 
 
 def test_a_bad_site_name_is_refused() -> None:
