@@ -20,13 +20,21 @@ class Causes:
     def __init__(self, state: ControlState, lineage: Lineage) -> None:
         self._state = state
         self._lineage = lineage
-        self._explained: dict[str, tuple[str, ...]] = {}
+        self._explained: dict[str, tuple[tuple[str, str], ...]] = {}
         self.refresh()
 
-    @property
-    def explained(self) -> dict[str, tuple[str, ...]]:
-        """Tested wafers that a cause explains, to the modules of those causes."""
-        return self._explained
+    def explained(self, pattern: str) -> dict[str, tuple[str, ...]]:
+        """Tested wafers on which a cause explains `pattern`, to the modules of those causes.
+
+        A cause explains its own pattern; a fault that was over before any wafer was tested
+        explains whatever its wafers turn out to have.
+        """
+        found = {}
+        for name, causes in self._explained.items():
+            modules = tuple(module for module, known in causes if known in ("", pattern))
+            if modules:
+                found[name] = modules
+        return found
 
     def refresh(self) -> None:
         """Look at all tested wafers again; call it when a cause came, went or was removed."""
@@ -34,18 +42,17 @@ class Causes:
         for substrate_id in self._lineage.tested:
             self.note(substrate_id)
 
-    def note(self, substrate_id: str) -> tuple[str, ...]:
+    def note(self, substrate_id: str) -> None:
         """Take in one wafer that was tested, or whose route became known only now."""
-        modules = tuple(
-            module
+        causes = tuple(
+            (module, pattern)
             for module, time_ms in self._lineage.modules_of(substrate_id).items()
-            if self._covers(module, time_ms)
+            for pattern in self._covering(module, time_ms)
         )
-        if modules:
-            self._explained[substrate_id] = modules
+        if causes:
+            self._explained[substrate_id] = causes
         else:
             self._explained.pop(substrate_id, None)
-        return modules
 
     def forget(self) -> None:
         """Drop wafers that the lineage has forgotten."""
@@ -68,13 +75,22 @@ class Causes:
                 fresh[alert.module] = max(alert.until_ms, fresh.get(alert.module, -1))
         return fresh
 
-    def _covers(self, module: str, time_ms: int) -> bool:
-        return any(
-            alert.module == module
+    def _covering(self, module: str, time_ms: int) -> list[str]:
+        """Patterns of the causes at work on a module at a time.
+
+        A fault that is still open explains nothing: which pattern it makes is not known yet.
+        """
+        at_work = [
+            alert.pattern
+            for alert in self._state.alerts.values()
+            if alert.module == module
+            and (alert.pattern or alert.until_ms >= 0)
             and alert.since_ms <= time_ms
             and (alert.until_ms < 0 or time_ms <= alert.until_ms)
-            for alert in self._state.alerts.values()
-        ) or any(
-            cause.module == module and cause.since_ms <= time_ms <= cause.until_ms
+        ]
+        over = [
+            cause.pattern
             for cause in self._state.closed
-        )
+            if cause.module == module and cause.since_ms <= time_ms <= cause.until_ms
+        ]
+        return at_work + over

@@ -20,7 +20,7 @@ __all__ = ["MAX_CELLS", "ChartGroup", "Verdict"]
 
 # EWMA weight: remembers about 2/weight - 1 = 9 wafers (S. W. Roberts, Technometrics 1 (1959)).
 WEIGHT = 0.2
-# A single wafer counts for at most so many sigmas: at least four must agree before an alarm.
+# A single wafer counts for at most so many sigmas: at least three must agree before an alarm.
 CLIP = 4.0
 # Within this the chart is quiet and its wafer may teach the baseline.
 QUIET = 1.0
@@ -218,7 +218,10 @@ class ChartGroup:
         weights = np.where(known, counts, 0.0)
         total = weights.sum(axis=0)
         pooled = (weights * self._numbers[2]).sum(axis=0) / np.maximum(total, 1.0)
-        sigma = np.sqrt(np.maximum(np.maximum(pooled, var), self._floor(mean) ** 2))
+        # A module's own spread counts where it is larger than the others' by more than twice its
+        # standard error, sqrt(2/n) of a normal variance: a few wafers do not tell it well enough.
+        own = var * np.maximum(0.0, 1.0 - 2.0 * np.sqrt(2.0 / np.maximum(count, 1.0)))
+        sigma = np.sqrt(np.maximum(np.maximum(pooled, own), self._floor(mean) ** 2))
         there = np.isfinite(x)
         ok = there & known[row]
         apart = np.where(ok, x - mean, 0.0)

@@ -26,6 +26,8 @@ TELL_ANYWAY = 10
 NAMED = 0.95
 # Tested wafers among which bad and good ones are compared.
 COMPARED = 500
+# Latest tested wafers among which an unexplained pattern must be rare (one in ten) again.
+RARE_AMONG = 50
 # Quiet traces after which a shift that was seen is over.
 QUIET_AGAIN = 3
 MAX_ALERTS = 100
@@ -100,6 +102,8 @@ class Desk:
                 out += self._tell_if_grown(alert)
                 if alert.pattern not in wafer.patterns:
                     out += self._close_if_clean(alert)
+            elif not alert.module and alert.pattern not in wafer.patterns:
+                out += self._close_if_rare(alert)
         for pattern in wafer.patterns:
             out += self._look_for(substrate_id, pattern)
         return out
@@ -111,7 +115,7 @@ class Desk:
             self._lineage,
             substrate_id,
             pattern,
-            explained=self._causes.explained,
+            explained=self._causes.explained(pattern),
             fresh_ms=self._causes.fresh_ms(),
             faulty=faulty,
             detection=self._policy.detection,
@@ -153,7 +157,7 @@ class Desk:
         Earlier wafers would be held in the suspect's favour; wafers that another cause explains
         say nothing about this one.
         """
-        explained = self._causes.explained
+        explained = self._causes.explained(pattern)
         steps = self._state.modules[suspect].steps
         bad: list[frozenset[PlaceKey]] = []
         good: list[frozenset[PlaceKey]] = []
@@ -292,6 +296,19 @@ class Desk:
         if len(latest) < clean or bad > 1:
             return []
         return self._close(alert, latest[-1][0])
+
+    def _close_if_rare(self, alert: AlertRecord) -> list[Event]:
+        """An alert without a suspect ends when its pattern is rare, or explained, again."""
+        explained = self._causes.explained(alert.pattern)
+        latest = list(islice(reversed(self._lineage.tested), RARE_AMONG))
+        bad = sum(
+            alert.pattern in wafer.patterns
+            for name in latest
+            if name not in explained and (wafer := self._lineage.wafer(name)) is not None
+        )
+        if len(latest) < RARE_AMONG or bad > 0.1 * RARE_AMONG:
+            return []
+        return self._close(alert, self._state.now_ms)
 
     def _close(self, alert: AlertRecord, until_ms: int) -> list[Event]:
         lots, _ = at_risk(alert, self._lineage)
