@@ -1,0 +1,81 @@
+"""The application: routes, middleware and what starts and stops with it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Response
+from starlette.staticfiles import StaticFiles
+
+from console import pages, problems
+from console.api import alerts, events, system, wafers
+from console.deps import ConsoleDeps
+from console.metrics import exposition
+from console.security import Guard
+from console.services import Services, Using
+
+__all__ = ["create_app"]
+
+
+class _Static(StaticFiles):
+    """Static files that a browser may keep: their addresses change with their content."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "public, max-age=3600"
+        return response
+
+
+def create_app(deps: ConsoleDeps) -> FastAPI:
+    """The console as an ASGI application. Nothing is connected until it starts.
+
+    Args:
+        deps: database, log and what others know; see `ConsoleDeps`.
+
+    Raises:
+        ConfigError: a site's time zone is not known on this machine.
+    """
+    services = Services(deps)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services.start()
+        services.feed.start()
+        try:
+            yield
+        finally:
+            await services.feed.stop()
+            services.stop()
+
+    app = FastAPI(
+        title="fabpilot console",
+        version=deps.version or "0",
+        lifespan=lifespan,
+        # Their pages load scripts from elsewhere; the document itself is enough.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    app.state.services = services
+    app.add_middleware(Guard, allowed_hosts=tuple(deps.allowed_hosts))
+    problems.install(app)
+    for part in (alerts, events, system, wafers):
+        app.include_router(part.router)
+    app.include_router(pages.router)
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthz(services: Using) -> Response:
+        """For the orchestrator: 200 while the console can do its work."""
+        reason = services.ready()
+        return problems.problem(503, reason) if reason else Response("ok\n")
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics(services: Using) -> Response:
+        """For Prometheus."""
+        with services.read() as connection:
+            strip = services.strip(connection)
+        return Response(exposition(strip), media_type="text/plain; version=0.0.4")
+
+    app.mount("/static", _Static(directory=str(files("console") / "static")), name="static")
+    return app

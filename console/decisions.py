@@ -1,0 +1,227 @@
+"""What a person decides: the new state, the audit row and the outgoing event, in one transaction.
+
+The rules (`next_decision`, `check_decidable`) are pure; `decide_alert` and `decide_action` bring
+them to the database. Two people who decide at once are serialised by the row they decide about: the
+second is told what the first one did.
+"""
+
+import json
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from console import tables
+from console.projections import action_rows, decision_rows
+from console.queries.alerts import fab_now_ms, state_of
+from console.store import announce, write
+from contracts.errors import ConflictError, DataError
+from contracts.events import Action, ActionStatus, AlertDecision
+from contracts.ids import derived_id
+from streaming.outbox import enqueue
+
+__all__ = [
+    "OUTBOX",
+    "AlertVerb",
+    "MissingError",
+    "Verdict",
+    "check_decidable",
+    "decide_action",
+    "decide_alert",
+    "next_decision",
+]
+
+OUTBOX = "console-decisions"
+"""The outbox that carries decisions to the log."""
+
+AlertVerb = Literal["acknowledge", "resolve", "shelve", "reopen"]
+Verdict = Literal["approve", "reject"]
+Decision = Literal["acknowledged", "resolved", "shelved", "reopened"]
+
+_DECISION: dict[AlertVerb, Decision] = {
+    "acknowledge": "acknowledged",
+    "resolve": "resolved",
+    "shelve": "shelved",
+    "reopen": "reopened",
+}
+# From which states a verb may be used (ISA-18.2: what is out of service is not acknowledged).
+_ALLOWED: dict[AlertVerb, frozenset[str]] = {
+    "acknowledge": frozenset({"new", "normal"}),
+    "resolve": frozenset({"new", "acknowledged", "shelved", "normal"}),
+    "shelve": frozenset({"new", "acknowledged", "normal"}),
+    "reopen": frozenset({"acknowledged", "shelved", "resolved"}),
+}
+
+
+class MissingError(DataError):
+    """There is no such alert, action or wafer."""
+
+
+def next_decision(state: str, verb: AlertVerb, *, by: str) -> Decision:
+    """What becomes of an alert in `state`.
+
+    Raises:
+        ConflictError: the verb makes no sense in that state, so somebody else was first.
+    """
+    if state not in _ALLOWED[verb]:
+        raise ConflictError(
+            f"this alert is {state} already{f' (by {by})' if by else ''};"
+            f" it cannot be {_DECISION[verb]}. Look at it again before deciding"
+        )
+    return _DECISION[verb]
+
+
+def check_decidable(action: Action) -> None:
+    """Let only proposed actions through.
+
+    Raises:
+        ConflictError: somebody has decided already.
+    """
+    if action.status != "proposed":
+        raise ConflictError(
+            f"this action is {action.status} already (by {action.by or 'somebody else'}):"
+            " look at it again before deciding"
+        )
+
+
+def decide_alert(
+    connection: Connection,
+    alert_id: str,
+    verb: AlertVerb,
+    *,
+    by: str,
+    comment: str,
+    hours: float,
+    now_ms: int,
+) -> AlertDecision:
+    """Carry out a decision about an alert, inside the caller's transaction.
+
+    `hours` says how long to shelve on the fab's clock and is ignored by the other verbs; `now_ms`
+    is wall time.
+
+    Raises:
+        MissingError: there is no such alert.
+        ConflictError: its state does not allow this.
+    """
+    alerts, states, clocks = tables.alerts, tables.alert_states, tables.site_clocks
+    # 1. Lock the row: on PostgreSQL a second decision waits here, on SQLite it has waited already.
+    locked = connection.execute(
+        alerts.update().where(alerts.c.alert_id == alert_id).values(lock=alerts.c.lock + 1)
+    )
+    if locked.rowcount != 1:
+        raise MissingError(f"there is no alert {alert_id!r}")
+    row = connection.execute(
+        select(
+            alerts.c.site,
+            alerts.c.lock,
+            state_of(now_ms).label("state"),
+            states.c.by,
+            states.c.time_ms,
+        )
+        .select_from(
+            alerts.outerjoin(states, alerts.c.alert_id == states.c.alert_id).outerjoin(
+                clocks, alerts.c.site == clocks.c.site
+            )
+        )
+        .where(alerts.c.alert_id == alert_id)
+    ).one()
+    decision = next_decision(row.state, verb, by=row.by or "")
+    # 2. The latest decision wins by its time, so ours must be later than the one it answers.
+    time_ms = max(fab_now_ms(connection, row.site, now_ms), (row.time_ms or 0) + 1)
+    event = AlertDecision(
+        event_id=derived_id("decision", alert_id, decision, row.lock),
+        site=row.site,
+        time_ms=time_ms,
+        alert_id=alert_id,
+        decision=decision,
+        by=by,
+        comment=comment,
+        until_ms=time_ms + round(hours * 3_600_000) if verb == "shelve" else 0,
+    )
+    # 3. State, audit and event, all or none.
+    write(connection, decision_rows(event, now_ms))
+    _audit(
+        connection,
+        now_ms,
+        by,
+        f"alert.{decision}",
+        alert_id,
+        comment,
+        before={"state": row.state},
+        after={"state": decision, "until_ms": event.until_ms},
+    )
+    enqueue(connection, OUTBOX, [event])
+    announce(connection, [("alerts", alert_id)])
+    return event
+
+
+def decide_action(
+    connection: Connection,
+    action_id: str,
+    verdict: Verdict,
+    *,
+    by: str,
+    comment: str,
+    now_ms: int,
+) -> Action:
+    """Approve or reject an action, inside the caller's transaction.
+
+    Raises:
+        MissingError: there is no such action.
+        ConflictError: it has been decided already.
+    """
+    table = tables.actions
+    status: ActionStatus = "approved" if verdict == "approve" else "rejected"
+    row = connection.execute(
+        select(table.c.body).where(table.c.action_id == action_id).with_for_update()
+    ).first()
+    if row is None:
+        raise MissingError(f"there is no action {action_id!r}")
+    action = msgspec.msgpack.decode(row.body, type=Action)
+    check_decidable(action)
+    event = msgspec.structs.replace(
+        action,
+        event_id=Action.event_id_for(action_id, status),
+        time_ms=max(fab_now_ms(connection, action.site, now_ms), action.time_ms),
+        status=status,
+        by=by,
+        comment=comment,
+    )
+    write(connection, action_rows(event, now_ms))
+    _audit(
+        connection,
+        now_ms,
+        by,
+        f"action.{status}",
+        action_id,
+        comment,
+        before={"status": action.status, "by": action.by},
+        after={"status": status, "by": by},
+    )
+    enqueue(connection, OUTBOX, [event])
+    announce(connection, [("actions", action.alert_id or action_id)])
+    return event
+
+
+def _audit(
+    connection: Connection,
+    now_ms: int,
+    who: str,
+    what: str,
+    subject: str,
+    why: str,
+    *,
+    before: dict[str, str | int],
+    after: dict[str, str | int],
+) -> None:
+    connection.execute(
+        tables.audit.insert().values(
+            time_ms=now_ms,
+            who=who,
+            what=what,
+            subject=subject,
+            why=why,
+            before=json.dumps(before),
+            after=json.dumps(after),
+        )
+    )

@@ -1,0 +1,425 @@
+"""One event in, rows out: what the read model keeps of each type. Pure, but for `received_ms`."""
+
+import json
+from collections.abc import Callable, Mapping
+
+import msgspec
+import numpy as np
+
+from console.upsert import Row
+from contracts.errors import TraceError
+from contracts.events import (
+    Action,
+    Alert,
+    AlertDecision,
+    DeadLetter,
+    EquipmentState,
+    Event,
+    Label,
+    Metrology,
+    Prediction,
+    ProcessEvent,
+    ReviewImage,
+    Trace,
+    WaferMap,
+)
+from contracts.records import Record
+from contracts.wafer_map import FAIL, PASS, check_grid
+
+__all__ = [
+    "ACTION_RANK",
+    "Rows",
+    "action_rows",
+    "alert_rows",
+    "decision_rows",
+    "rows_of",
+]
+
+Rows = list[tuple[str, Row]]
+"""(table name, row) pairs; `console.store` knows how each table merges."""
+
+ACTION_RANK = {"proposed": 0, "approved": 1, "rejected": 1, "applied": 2, "failed": 2}
+"""How far along an action is; a later stage replaces an earlier one in whatever order they come."""
+
+# Beyond this a trace is not drawn but abused: 60 variables for 20 minutes at 10 Hz fit ten times.
+_MAX_TRACE_VALUES = 8_000_000
+
+
+def rows_of(event: Event, record: Record) -> Rows:
+    """What to store of one event.
+
+    Raises:
+        DataError: the event contradicts itself (an array that is no map, say).
+    """
+    handler = _HANDLERS.get(type(event))
+    return handler(event, record) if handler else []
+
+
+def _wafer_row(
+    event: ProcessEvent | WaferMap | Prediction | Metrology | ReviewImage,
+    record: Record,
+    product: str = "",
+) -> tuple[str, Row]:
+    return "wafers", {
+        "site": event.site,
+        "substrate_id": event.substrate_id,
+        "lot_id": event.lot_id,
+        "product": product,
+        "slot": event.slot,
+        "fab_ms": event.time_ms,
+        "received_ms": record.timestamp_ms,
+    }
+
+
+def _process(event: ProcessEvent, record: Record) -> Rows:
+    started = event.phase == "started"
+    return [
+        _wafer_row(event, record, event.product),
+        (
+            "steps",
+            {
+                "site": event.site,
+                "substrate_id": event.substrate_id,
+                "sequence": event.sequence,
+                "step": event.step,
+                "module": event.key,
+                "recipe_id": event.recipe_id,
+                "process_job_id": event.process_job_id,
+                "started_ms": event.time_ms if started else None,
+                "completed_ms": None if started else event.time_ms,
+            },
+        ),
+    ]
+
+
+def _wafer_map(event: WaferMap, record: Record) -> Rows:
+    grid = check_grid(event.grid.numpy())
+    return [
+        _wafer_row(event, record, event.product),
+        (
+            "wafer_maps",
+            {
+                "site": event.site,
+                "substrate_id": event.substrate_id,
+                "event_id": event.event_id,
+                "time_ms": event.time_ms,
+                "received_ms": record.timestamp_ms,
+                "rows": grid.shape[0],
+                "columns": grid.shape[1],
+                "grid": event.grid.data,
+                "good": int(np.count_nonzero(grid == PASS)),
+                "bad": int(np.count_nonzero(grid == FAIL)),
+                "source": event.source[:200],
+            },
+        ),
+    ]
+
+
+def _prediction(event: Prediction, record: Record) -> Rows:
+    if event.input_type != WaferMap.ce_type:
+        return []
+    probabilities = dict(zip(event.labels, event.probabilities, strict=False))
+    # Without a class 'None' of its own, no pattern is as sure as the likeliest pattern is unlikely.
+    none = probabilities.get("None", 1.0 - max(event.probabilities, default=0.0))
+    heatmap = event.heatmap.numpy() if event.heatmap is not None else None
+    if heatmap is not None and (heatmap.ndim != 2 or heatmap.dtype != np.uint8):
+        heatmap = None
+    embedding = event.embedding.numpy() if event.embedding is not None else None
+    return [
+        _wafer_row(event, record),
+        (
+            "predictions",
+            {
+                "site": event.site,
+                "substrate_id": event.substrate_id,
+                "event_id": event.event_id,
+                "time_ms": event.time_ms,
+                "version_rank": int(event.model_version) if event.model_version.isdigit() else 0,
+                "pattern": " + ".join(event.predicted),
+                "predicted": json.dumps(event.predicted),
+                "probability": min(
+                    (probabilities.get(label, none) for label in event.predicted), default=none
+                ),
+                "probabilities": json.dumps(probabilities),
+                "heatmap_rows": heatmap.shape[0] if heatmap is not None else 0,
+                "heatmap_columns": heatmap.shape[1] if heatmap is not None else 0,
+                "heatmap": heatmap.tobytes() if heatmap is not None else None,
+                # Half precision is plenty for "most similar", at half the disk.
+                "embedding": None if embedding is None else embedding.astype("<f2").tobytes(),
+                "model": event.model_name,
+                "model_version": event.model_version,
+                "model_sha256": event.model_sha256,
+                "provider": event.provider,
+            },
+        ),
+    ]
+
+
+def _metrology(event: Metrology, record: Record) -> Rows:
+    values = np.asarray(event.values, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return [_wafer_row(event, record)]
+    return [
+        _wafer_row(event, record),
+        (
+            "metrology",
+            {
+                "event_id": event.event_id,
+                "site": event.site,
+                "substrate_id": event.substrate_id,
+                "time_ms": event.time_ms,
+                "step": event.step,
+                "equipment_id": event.equipment_id,
+                "parameter": event.parameter,
+                "sites": int(values.size),
+                "mean": float(values.mean()),
+                "low": float(values.min()),
+                "high": float(values.max()),
+            },
+        ),
+    ]
+
+
+def _review_image(event: ReviewImage, record: Record) -> Rows:
+    return [
+        _wafer_row(event, record),
+        (
+            "review_images",
+            {
+                "event_id": event.event_id,
+                "site": event.site,
+                "substrate_id": event.substrate_id,
+                "time_ms": event.time_ms,
+                "step": event.step,
+                "x_mm": event.x_mm,
+                "y_mm": event.y_mm,
+                "pixel_size_nm": event.pixel_size_nm,
+                "png": event.png,
+            },
+        ),
+    ]
+
+
+def _trace(event: Trace, record: Record) -> Rows:
+    values = event.values.numpy()
+    if values.ndim != 2 or values.shape[1] != len(event.variables) or values.dtype != np.float32:
+        raise TraceError(
+            f"trace {event.event_id} is {values.shape} {values.dtype} with"
+            f" {len(event.variables)} variables; it must be (samples, variables) float32"
+        )
+    if values.size > _MAX_TRACE_VALUES:
+        raise TraceError(f"trace {event.event_id} has {values.size} values; at most 8 million")
+    return [
+        (
+            "traces",
+            {
+                "event_id": event.event_id,
+                "site": event.site,
+                "module": event.key,
+                "recipe_id": event.recipe_id,
+                "step": event.step,
+                "substrate_id": event.substrate_id,
+                "time_ms": event.time_ms,
+                "variables": json.dumps(event.variables),
+                "sample_period_ms": event.sample_period_ms,
+                "samples": values.shape[0],
+                "data": event.values.data,
+            },
+        )
+    ]
+
+
+def _equipment_state(event: EquipmentState, record: Record) -> Rows:
+    state = {
+        "site": event.site,
+        "module": event.key,
+        "state": event.state,
+        "inhibited": int(event.inhibited),
+        "reason": event.reason,
+        "time_ms": event.time_ms,
+        "event_id": event.event_id,
+    }
+    return [("modules", state | {"kind": event.kind}), ("module_states", state)]
+
+
+def alert_rows(event: Alert, received_ms: int) -> Rows:
+    """An alert's latest revision, and a line of its timeline."""
+    detail = {
+        "revision": event.revision,
+        "severity": event.severity,
+        "status": event.status,
+        "suspect": event.suspect_module,
+        "affected": event.affected_count,
+        "examined": event.examined_count,
+    }
+    return [
+        (
+            "alerts",
+            {
+                "alert_id": event.alert_id,
+                "site": event.site,
+                "revision": event.revision,
+                "status": event.status,
+                "kind": event.kind,
+                "severity": event.severity,
+                "pattern": event.pattern,
+                "suspect_module": event.suspect_module,
+                "since_ms": event.since_ms,
+                "time_ms": event.time_ms,
+                "at_risk": len(event.at_risk),
+                "received_ms": received_ms,
+                "updated_ms": received_ms,
+                "lock": 0,
+                "body": msgspec.msgpack.encode(event),
+            },
+        ),
+        _timeline(event, received_ms, f"alert.{event.status}", event.alert_id, detail=detail),
+    ]
+
+
+def decision_rows(event: AlertDecision, received_ms: int) -> Rows:
+    """What a person decided about an alert, and a line of its timeline."""
+    return [
+        (
+            "alert_states",
+            {
+                "alert_id": event.alert_id,
+                "event_id": event.event_id,
+                "time_ms": event.time_ms,
+                "decision": event.decision,
+                "by": event.by,
+                "comment": event.comment,
+                "until_ms": event.until_ms,
+            },
+        ),
+        _timeline(
+            event,
+            received_ms,
+            f"alert.{event.decision}",
+            event.alert_id,
+            by=event.by,
+            comment=event.comment,
+            detail={"until_ms": event.until_ms},
+        ),
+    ]
+
+
+def action_rows(event: Action, received_ms: int) -> Rows:
+    """An action's stage, and a line of its alert's timeline."""
+    return [
+        (
+            "actions",
+            {
+                "action_id": event.action_id,
+                "alert_id": event.alert_id,
+                "site": event.site,
+                "kind": event.kind,
+                "status": event.status,
+                "rank": ACTION_RANK[event.status],
+                "time_ms": event.time_ms,
+                "event_id": event.event_id,
+                "received_ms": received_ms,
+                "body": msgspec.msgpack.encode(event),
+            },
+        ),
+        _timeline(
+            event,
+            received_ms,
+            f"action.{event.status}",
+            event.alert_id,
+            action_id=event.action_id,
+            by=event.by,
+            comment=event.comment,
+            detail={
+                "kind": event.kind,
+                "equipment_id": event.equipment_id,
+                "module_id": event.module_id,
+                "lot_id": event.lot_id,
+                "recipe_id": event.recipe_id,
+                "parameter": event.parameter,
+                "value": event.value,
+            },
+        ),
+    ]
+
+
+def _timeline(
+    event: Event,
+    received_ms: int,
+    what: str,
+    alert_id: str,
+    *,
+    action_id: str = "",
+    by: str = "",
+    comment: str = "",
+    detail: Mapping[str, object] | None = None,
+) -> tuple[str, Row]:
+    return "timeline", {
+        "event_id": event.event_id,
+        "site": event.site,
+        "time_ms": event.time_ms,
+        "received_ms": received_ms,
+        "alert_id": alert_id,
+        "action_id": action_id,
+        "what": what,
+        "by": by,
+        "comment": comment,
+        "detail": json.dumps(detail or {}),
+    }
+
+
+def _label(event: Label, record: Record) -> Rows:
+    return [
+        (
+            "labels",
+            {
+                "site": event.site,
+                "substrate_id": event.substrate_id,
+                "event_id": event.event_id,
+                "time_ms": event.time_ms,
+                "patterns": json.dumps(event.patterns),
+                "by": event.by,
+                "comment": event.comment,
+            },
+        )
+    ]
+
+
+def _dead_letter(event: DeadLetter, record: Record) -> Rows:
+    return [
+        (
+            "dead_letters",
+            {
+                "event_id": event.event_id,
+                "site": event.site,
+                "time_ms": event.time_ms,
+                "source_topic": event.source_topic[:200],
+                "source_partition": event.source_partition,
+                "source_offset": event.source_offset,
+                "size_bytes": event.value_bytes,
+                "error": event.error[:100],
+                "reason": event.reason,
+                "stage": event.stage[:64],
+                "topic": record.topic,
+                "partition": record.partition,
+                "offset": record.offset,
+            },
+        )
+    ]
+
+
+_HANDLERS: dict[type[Event], Callable[..., Rows]] = {
+    Action: lambda event, record: action_rows(event, record.timestamp_ms),
+    Alert: lambda event, record: alert_rows(event, record.timestamp_ms),
+    AlertDecision: lambda event, record: decision_rows(event, record.timestamp_ms),
+    DeadLetter: _dead_letter,
+    EquipmentState: _equipment_state,
+    Label: _label,
+    Metrology: _metrology,
+    Prediction: _prediction,
+    ProcessEvent: _process,
+    ReviewImage: _review_image,
+    Trace: _trace,
+    WaferMap: _wafer_map,
+}

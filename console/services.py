@@ -1,0 +1,183 @@
+"""What every request needs: the read transaction, the strings, the strip; made once per app."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from console import tables
+from console.background import Worker
+from console.dead_letters import follow
+from console.decisions import OUTBOX
+from console.deps import ConsoleDeps, ModelInfo
+from console.feed import Feed
+from console.queries import overview
+from console.store import project
+from console.strings import LANGUAGES, Strings, strings_for
+from console.views import Strip
+from contracts.topics import Stream, topic_name
+from streaming.database import read_only
+from streaming.offsets import load_offsets
+from streaming.outbox import Relay
+from streaming.outbox import create_tables as create_outbox_tables
+from streaming.stateful import StatefulLoop
+
+__all__ = ["LOOP", "Services", "Speaks", "Using"]
+
+LOOP = "console"
+"""Name of the loop that reads the log: of its offsets and its lease."""
+
+_RELAY_EVERY_S = 1.0
+_STOP_S = 1.5
+
+
+class Services:
+    """The console behind its routes.
+
+    Args:
+        deps: what the composition root gave us.
+    """
+
+    def __init__(self, deps: ConsoleDeps) -> None:
+        self.deps = deps
+        self.zones = {site.name: site.time_zone for site in deps.sites}
+        self.reading = read_only(deps.engine)
+        self.feed = Feed(self.reading)
+        self.workers: list[Worker] = []
+        self._loop: Worker | None = None
+        self._relay: Worker | None = None
+
+    def start(self) -> None:
+        """Make the tables and start the threads."""
+        tables.create_tables(self.deps.engine)
+        create_outbox_tables(self.deps.engine)
+        if self.deps.log is None:
+            return
+        log, engine = self.deps.log, self.deps.engine
+        relay = Relay(log, engine, OUTBOX)
+
+        def read(stop: threading.Event) -> None:
+            # A loop that failed is not started again: a new one takes up where the database is.
+            StatefulLoop(
+                name=LOOP,
+                log=log,
+                engine=engine,
+                topics=self.topics,
+                apply=project,
+                stage="console",
+                clock=self.deps.clock,
+            ).run(stop)
+
+        def read_dead_letters(stop: threading.Event) -> None:
+            follow(log, engine, self.dead_letter_topics, stop)
+
+        def publish(stop: threading.Event) -> None:
+            relay.publish_pending()
+
+        self._loop = Worker("projector", read, pause_s=0.1)
+        self._relay = Worker("relay", publish, pause_s=_RELAY_EVERY_S)
+        self.workers = [
+            self._loop,
+            self._relay,
+            Worker("dead letters", read_dead_letters, pause_s=0.1),
+        ]
+        for worker in self.workers:
+            worker.start()
+
+    def stop(self) -> None:
+        """Stop the threads; within two seconds."""
+        for worker in self.workers:
+            worker.stop(0.0)
+        for worker in self.workers:
+            worker.stop(_STOP_S)
+
+    def topics(self) -> list[str]:
+        """The topics of our sites that exist, but for dead letters."""
+        return self._existing(stream for stream in Stream if stream is not Stream.DEAD_LETTERS)
+
+    def dead_letter_topics(self) -> list[str]:
+        """The dead-letter topics of our sites that exist."""
+        return self._existing([Stream.DEAD_LETTERS])
+
+    def _existing(self, streams: Iterable[Stream]) -> list[str]:
+        assert self.deps.log is not None
+        there = self.deps.log.topics()
+        names = [topic_name(site.name, stream) for stream in streams for site in self.deps.sites]
+        return [name for name in names if name in there]
+
+    def published_soon(self) -> None:
+        """Have the relay look now rather than in a second."""
+        if self._relay is not None:
+            self._relay.wake()
+
+    def projector(self) -> overview.Projector:
+        """Whether the log is being read."""
+        return self._loop.state if self._loop is not None else "off"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only looks."""
+        with self.reading.begin() as connection:
+            yield connection
+
+    def now_ms(self) -> int:
+        """Wall time."""
+        return self.deps.clock.now_ms()
+
+    def serving(self) -> ModelInfo | None:
+        """The model that decides: the champion, or whichever really runs."""
+        models = list(self.deps.model_info())
+        champions = [model for model in models if model.alias == "champion"]
+        return next(iter(champions or [model for model in models if model.provider]), None)
+
+    def strip(self, connection: Connection) -> Strip:
+        """The figures at the top of every page."""
+        model = self.serving()
+        return overview.strip(
+            connection,
+            self.now_ms(),
+            sites=[site.name for site in self.deps.sites],
+            model=f"{model.name} v{model.version}" if model else "",
+            device=(model.device or model.provider) if model else "",
+            projector=self.projector(),
+            lag_records=self.lag(connection),
+        )
+
+    def lag(self, connection: Connection) -> int | None:
+        """Records in the log that the read model does not show yet; None without a log."""
+        if self.deps.log is None:
+            return None
+        offsets = load_offsets(connection, LOOP)
+        ends = self.deps.log.ends(self.topics())
+        return sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
+
+    def ready(self) -> str:
+        """Why the console cannot do its work, or ''."""
+        try:
+            with self.read() as connection:
+                connection.execute(select(func.count()).select_from(tables.site_clocks))
+        except SQLAlchemyError as error:
+            return f"the database does not answer: {type(error).__name__}"
+        failed = [f"{worker.name}: {worker.failure}" for worker in self.workers if worker.failure]
+        return "; ".join(failed)
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _strings(request: Request) -> Strings:
+    asked = request.query_params.get("lang") or request.cookies.get("fabpilot_lang")
+    if asked is None:
+        header = request.headers.get("accept-language", "")
+        asked = header[:2].lower()
+    return strings_for(asked if asked in LANGUAGES else "en")
+
+
+Using = Annotated[Services, Depends(_services)]
+Speaks = Annotated[Strings, Depends(_strings)]

@@ -1,0 +1,65 @@
+// Decisions: who, what, why; posted as JSON, and the answer told in words.
+
+import { say, toast } from "./strings.js";
+
+export function personField() {
+  const field = document.getElementById("who");
+  if (!field.value) field.value = localStorage.getItem("fabpilot_name") ?? "";
+  field.addEventListener("input", () => {
+    field.closest(".who").classList.remove("missing");
+    const name = field.value.trim();
+    localStorage.setItem("fabpilot_name", name);
+    document.cookie = `fabpilot_name=${encodeURIComponent(name)}; path=/; max-age=31536000; samesite=strict`;
+  });
+}
+
+function person() {
+  const field = document.getElementById("who");
+  const name = field.value.trim();
+  if (!name) {
+    field.closest(".who").classList.add("missing");
+    field.focus();
+    toast(say("decide.who"), true);
+  }
+  return name;
+}
+
+export async function decide(url, decision) {
+  const by = person();
+  if (!by) return false;
+  const answer = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ ...decision, by }),
+  }).catch(() => null);
+  if (answer?.ok) {
+    toast(say(`done.${decision.decision}`));
+    document.dispatchEvent(new CustomEvent("fabpilot:changed"));
+    return true;
+  }
+  const problem = answer ? await answer.json().catch(() => ({})) : {};
+  toast(problem.detail ?? say("failed"), true);
+  if (answer?.status === 409) document.dispatchEvent(new CustomEvent("fabpilot:changed"));
+  return false;
+}
+
+export function listenToDecisions() {
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.matches("[data-decide]")) return;
+    event.preventDefault();
+    const decision = event.submitter?.value;
+    if (!decision) return;
+    const comment = form.elements.comment.value.trim();
+    if (["reject", "shelve"].includes(decision) && !comment) {
+      form.elements.comment.focus();
+      toast(say("decide.why"), true);
+      return;
+    }
+    const body = { decision, comment };
+    if (decision === "shelve") body.hours = Number(form.elements.hours.value);
+    const buttons = [...form.querySelectorAll("button")];
+    for (const button of buttons) button.disabled = true;
+    if (!(await decide(form.dataset.decide, body))) for (const button of buttons) button.disabled = false;
+  });
+}

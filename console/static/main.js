@@ -1,0 +1,42 @@
+// Ties the page together. Every page works without this; with it, it is live and has keys.
+
+import { drawCharts } from "./charts.js";
+import { listenToDecisions, personField } from "./decide.js";
+import { listenToKeys } from "./keys.js";
+import { goLive } from "./live.js";
+import { drawMaps, listenToHeat } from "./maps.js";
+import { drawTraces } from "./traces.js";
+
+function hydrate(root) {
+  drawMaps(root);
+  drawCharts(root);
+  drawTraces(root);
+  for (const form of root.querySelectorAll("[data-filters]")) {
+    form.addEventListener("change", () => form.requestSubmit());
+    form.addEventListener("submit", () => {
+      // Empty fields would only make the address longer.
+      for (const field of form.elements) field.disabled = field.name && field.value === "";
+    });
+  }
+}
+
+function listenToTheme() {
+  document.getElementById("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    document.cookie = `fabpilot_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=strict`;
+    drawMaps(document, true);
+  });
+}
+
+listenToTheme();
+listenToHeat();
+personField();
+listenToDecisions();
+listenToKeys();
+hydrate(document);
+goLive(hydrate);
+document.body.dataset.ready = "yes";
