@@ -122,7 +122,8 @@ class FabRunner:
             on_progress: called with the number of tested wafers after every append.
 
         Raises:
-            ConfigError: the log holds another fab's events for this site.
+            ConfigError: the log holds another fab's events for this site, or another process
+                runs this one.
         """
         began = time.monotonic()
         fab, reader = self._resume()
@@ -176,7 +177,11 @@ class FabRunner:
 
     def _append(self, fab: Fab, on_progress: Callable[[int], None] | None) -> None:
         if self._pending:
-            self._log.append(self._pending, source=self._source, position=fab.tick)
+            if not self._log.append(self._pending, source=self._source, position=fab.tick):
+                raise ConfigError(
+                    f"another process runs the fab of site {self._site} on this log; stop it, or"
+                    " give this one another --site"
+                )
             self._events += len(self._pending)
             self._pending = []
         if on_progress is not None:

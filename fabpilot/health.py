@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Generic, TypeVar
@@ -51,12 +52,10 @@ class Cached(Generic[T]):
     def __call__(self) -> T:
         """The value, at most `seconds` old."""
         if time.monotonic() >= self._until:
-            try:
+            # A registry that does not answer must not take the pages down; what is shown then is
+            # what was known last, and Health says that the registry is away.
+            with suppress(FabpilotError, SQLAlchemyError, OSError):
                 self._value = self._work()
-            except (FabpilotError, SQLAlchemyError, OSError):
-                # A registry that does not answer must not take the pages down; what is shown then
-                # is what was known last, and Health says that the registry is away.
-                pass
             self._until = time.monotonic() + self._seconds
         return self._value
 

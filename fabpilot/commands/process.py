@@ -1,6 +1,7 @@
 """`fabpilot process`: the processor. Wafer maps in, predictions out."""
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -56,6 +57,10 @@ def process(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="Stop when everything is processed.")
     ] = False,
+    ready: Annotated[
+        Path | None,
+        typer.Option("--ready", help="Make this file once the model is loaded (for supervisors)."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score what arrives on the log, each record exactly once.
@@ -84,6 +89,8 @@ def process(
         processor = Processor(
             log, group=group, topics=lambda: topics, handle=Scorer(repository), batch=batch
         )
+        if ready is not None:
+            ready.touch()
         began = time.perf_counter()
         settled = began
         with progress_bar("scoring", backlog if until_idle else None) as bar:
