@@ -17,7 +17,14 @@ from contextlib import contextmanager
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from contracts.clock import Clock, SystemClock
 from contracts.codec import encode
@@ -176,8 +183,9 @@ class StatefulLoop:
                 # 3. Relay; when idle as well, for what others put into this outbox.
                 self._relay.publish_pending()
                 return len(taken)
-        except BaseException:
+        except BaseException as error:
             # What was taken is not settled: it has to be read again from where the database stands.
+            self._ready = self._ready and not isinstance(error, FencedError)
             self._stop_reading()
             self._on_rollback()
             raise
@@ -274,7 +282,10 @@ class StatefulLoop:
 def _database_errors() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except DBAPIError as error:
+        if isinstance(error, (DataError, IntegrityError, ProgrammingError)):
+            raise  # what was asked of the database was wrong, not the database
         raise LogError(
-            f"the database failed ({error.orig}); nothing was lost, start again when it is back"
+            f"the database failed ({error.orig}); nothing of the log was lost; mend"
+            " it and start again"
         ) from error

@@ -28,7 +28,7 @@ KAFKA = pytest.param(
     marks=[
         pytest.mark.kafka,
         # kafka-python 3.0 reads its protocol files through an old interface of importlib.
-        pytest.mark.filterwarnings("ignore:read_text is deprecated:DeprecationWarning"),
+        pytest.mark.filterwarnings("ignore:.*_text is deprecated:DeprecationWarning"),
         pytest.mark.skipif(not BROKERS, reason="FABPILOT_KAFKA names no brokers"),
     ],
 )
