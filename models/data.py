@@ -274,9 +274,7 @@ def _checked(
     return everything if skipped == 0 else everything.subset(np.array(good))
 
 
-def _require(
-    arrays: Mapping[str, npt.NDArray[Any]], keys: Iterable[str], source: str
-) -> None:
+def _require(arrays: Mapping[str, npt.NDArray[Any]], keys: Iterable[str], source: str) -> None:
     missing = [key for key in keys if key not in arrays]
     if missing:
         raise DatasetError(f"{source} lacks {', '.join(missing)}; see load_maps for the layout")

@@ -94,7 +94,6 @@ class WaferMapNet(nn.Module):
         classes: C.
         multi_label: independent probabilities rather than one distribution.
         none_index: which class is 'None' (no pattern), if any; it gets no heatmap.
-        drop: dropout before the head, while training.
     """
 
     temperature: Tensor
@@ -108,13 +107,11 @@ class WaferMapNet(nn.Module):
         *,
         multi_label: bool = False,
         none_index: int | None = None,
-        drop: float = 0.1,
     ) -> None:
         super().__init__()
         self.backbone_name = backbone
         self.multi_label = multi_label
         self.backbone = make_backbone(backbone)
-        self.drop = nn.Dropout(drop)
         self.head = nn.Linear(self._feature_channels(), classes)
         # Calibration (Guo et al., 2017, with a shift per class for the sampling): see calibrate.py.
         self.register_buffer("temperature", torch.ones(()))
@@ -158,7 +155,7 @@ class WaferMapNet(nn.Module):
 
     def logits(self, maps: Tensor) -> Tensor:
         """Raw scores (N, C) for training, before calibration."""
-        scores: Tensor = self.head(self.drop(self.features(maps).mean(dim=(2, 3))))
+        scores: Tensor = self.head(self.features(maps).mean(dim=(2, 3)))
         return scores
 
     def forward(self, maps: Tensor) -> Outputs:

@@ -296,16 +296,12 @@ def _write_model_folder(folder: Path, onnx_path: Path, run_id: str) -> None:
     shutil.copyfile(onnx_path, folder / _MODEL_FILE)
     model = Model(artifact_path="model", run_id=run_id)
     providers = ["CPUExecutionProvider"]
-    model.add_flavor(
-        "onnx", data=_MODEL_FILE, providers=providers, onnx_version="1", code=None
-    )
+    model.add_flavor("onnx", data=_MODEL_FILE, providers=providers, onnx_version="1", code=None)
     model.add_flavor("python_function", loader_module="mlflow.onnx", data=_MODEL_FILE)
     model.save(str(folder / "MLmodel"))
 
 
-def _register(
-    client: MlflowClient, name: str, source: str, run_id: str, digest: str
-) -> int:
+def _register(client: MlflowClient, name: str, source: str, run_id: str, digest: str) -> int:
     if not client.search_registered_models(f"name='{name}'"):
         client.create_registered_model(name)
     version = client.create_model_version(

@@ -5,6 +5,7 @@ follows whichever is further, so a slow or busy machine finishes the same schedu
 fewer steps. An interrupt (Ctrl-C) leaves nothing behind: a model is registered only after `train`.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -25,12 +26,14 @@ from models.data import MapSet
 from models.evaluate import Predict, confusion_matrix, f1_scores
 from models.networks import WaferMapNet
 from models.options import Device, EpochMetrics, Progress, TrainOptions
+from models.replicas import Replicas
 from models.sampling import class_shares, epoch_order, prior_shift
 
 __all__ = ["Trained", "predictor", "train"]
 
 _WARM_UP = 0.05  # share of the schedule in which the learning rate rises
 _EVAL_BATCH = 256
+_TRIALS = 3  # of each precision; the fastest counts
 _MAX_GRADIENT = 5.0  # norm; a healthy step stays well below
 _NONE = "None"
 
@@ -91,7 +94,6 @@ def train(
         none_index=maps.label_names.index(_NONE) if _NONE in maps.label_names else None,
     )
     net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = _precision(net, x[: options.batch].to(device), options, clock)
     average = WeightAverage(net, options.ema_decay)
     optimizer = torch.optim.AdamW(_parameter_groups(net, options.weight_decay), lr=0.0)
     shares = class_shares(maps, options.balance)
@@ -99,46 +101,48 @@ def train(
 
     history: list[EpochMetrics] = []
     step, share, running = 0, 0.0, math.nan
-    while share < 1.0:
-        net.train()
-        order = epoch_order(y, shares, chance)
-        for number in range(steps_an_epoch):
-            # 1. The learning rate follows the share of the schedule that is done.
-            for group in optimizer.param_groups:
-                group["lr"] = options.learning_rate * _rate(share)
-            # 2. A batch of maps, flipped and turned.
-            rows = order[number * options.batch : (number + 1) * options.batch]
-            views = random_views(x[rows], chance, turn=options.turn).to(device)
-            # 3. Forward, backward, step; then the averaged weights follow.
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                scores = net.logits(views)
-            loss = _loss(scores.float(), y[rows].to(device), options.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(net.parameters(), _MAX_GRADIENT)
-            optimizer.step()
-            average.update(net)
-            # 4. Where we stand, by steps or by time, whichever is further.
-            step += 1
-            elapsed = clock() - start
-            share = _share_done(step, steps_an_epoch, elapsed, options)
-            running = loss.item() if math.isnan(running) else 0.98 * running + 0.02 * loss.item()
-            if on_progress is not None:
-                left = elapsed * (1.0 - share) / share
-                pace = step * options.batch / max(elapsed, 1e-9)
-                on_progress(
-                    Progress(len(history) + 1, step, share, running, elapsed, left, pace)
-                )
-            if share >= 1.0:
-                break
-        accuracy, macro_f1 = _judge(average.net, x_val, y_val)
-        history.append(
-            EpochMetrics(len(history) + 1, step, clock() - start, running, accuracy, macro_f1)
-        )
-        if on_epoch is not None:
-            on_epoch(history[-1])
+    with Replicas(net, options.batch, parallel=device.type == "cpu") as replicas:
+        precision = _precision(replicas, net, x[: options.batch].to(device), options, clock)
+        learn = _learner(precision, options.label_smoothing)
+        while share < 1.0:
+            net.train()
+            order = epoch_order(y, shares, chance)
+            for number in range(steps_an_epoch):
+                # 1. The learning rate follows the share of the schedule that is done.
+                for group in optimizer.param_groups:
+                    group["lr"] = options.learning_rate * _rate(share)
+                # 2. A batch of maps, flipped and turned.
+                rows = order[number * options.batch : (number + 1) * options.batch]
+                views = random_views(x[rows], chance, turn=options.turn).to(device)
+                # 3. Forward and backward on every replica, one step; the average follows.
+                loss = replicas.learn(learn, views, y[rows].to(device))
+                nn.utils.clip_grad_norm_(net.parameters(), _MAX_GRADIENT)
+                optimizer.step()
+                average.update(net)
+                # 4. Where we stand, by steps or by time, whichever is further.
+                step += 1
+                elapsed = clock() - start
+                share = _share_done(step, steps_an_epoch, elapsed, options)
+                running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
+                if on_progress is not None:
+                    left = elapsed * (1.0 - share) / share
+                    pace = step * options.batch / max(elapsed, 1e-9)
+                    on_progress(
+                        Progress(len(history) + 1, step, share, running, elapsed, left, pace)
+                    )
+                if share >= 1.0:
+                    break
+            scores = _scores(average.net, x_val, replicas, precision)
+            accuracy, macro_f1 = _judge(scores, y_val)
+            history.append(
+                EpochMetrics(len(history) + 1, step, clock() - start, running, accuracy, macro_f1)
+            )
+            if on_epoch is not None:
+                on_epoch(history[-1])
+        # Calibrated on float32 scores, which is what the exported graph computes.
+        scores = _scores(average.net, x_val, replicas, "fp32")
 
-    thresholds = _calibrate(average.net, x_val, y_val, prior_shift(maps, shares).to(device))
+    thresholds = _calibrate(average.net, scores, y_val, prior_shift(maps, shares).to(device))
     all_steps = math.inf if options.epochs is None else options.epochs * steps_an_epoch
     return Trained(
         net=average.net.cpu(),
@@ -204,10 +208,21 @@ def _share_done(step: int, steps_an_epoch: int, elapsed_s: float, options: Train
     return max(by_steps, by_time, 1e-9)
 
 
-def _loss(scores: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    if labels.ndim == 2:
-        return F.binary_cross_entropy_with_logits(scores, labels)
-    return F.cross_entropy(scores, labels, label_smoothing=smoothing)
+def _learner(precision: str, smoothing: float) -> Callable[[WaferMapNet, Tensor, Tensor], float]:
+    """Forward and backward of one share of a batch, returning its loss."""
+
+    def learn(net: WaferMapNet, maps: Tensor, labels: Tensor) -> float:
+        net.train()
+        with torch.autocast(maps.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            scores = net.logits(maps).float()
+        if labels.ndim == 2:
+            loss = F.binary_cross_entropy_with_logits(scores, labels)
+        else:
+            loss = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    return learn
 
 
 def _parameter_groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -220,7 +235,11 @@ def _parameter_groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 
 def _precision(
-    net: WaferMapNet, maps: Tensor, options: TrainOptions, clock: Callable[[], float]
+    replicas: Replicas[WaferMapNet],
+    net: WaferMapNet,
+    maps: Tensor,
+    options: TrainOptions,
+    clock: Callable[[], float],
 ) -> str:
     """bf16 or fp32. 'auto' times both: which is faster depends on the CPU and on the network.
 
@@ -229,31 +248,38 @@ def _precision(
     """
     if options.precision != "auto":
         return options.precision
-    trial = WaferMapNet(options.backbone, net.head.out_features).to(maps.device)
-    trial = trial.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    before = copy.deepcopy(net.state_dict())
+    labels = torch.zeros((len(maps), net.head.out_features), device=maps.device)
     took = {}
     for name in ("fp32", "bf16"):
         times = []
-        for _ in range(4):
+        for _ in range(_TRIALS):
             begin = clock()
-            with torch.autocast(maps.device.type, torch.bfloat16, enabled=name == "bf16"):
-                scores = trial.logits(maps)
-            scores.float().sum().backward()
-            trial.zero_grad()
+            replicas.learn(_learner(name, 0.0), maps, labels)
             times.append(clock() - begin)
         took[name] = min(times)
+    net.load_state_dict(before)  # the trials moved the batch statistics
     return "bf16" if took["bf16"] < took["fp32"] else "fp32"
 
 
-@torch.inference_mode()
-def _scores(net: WaferMapNet, maps: Tensor) -> Tensor:
-    """Raw scores (N, C), before calibration."""
-    return torch.cat([net.logits(part) for part in maps.split(_EVAL_BATCH)])
+def _scores(
+    net: WaferMapNet, maps: Tensor, replicas: Replicas[WaferMapNet], precision: str
+) -> Tensor:
+    """Raw scores (N, C), before calibration. `net` is in evaluation mode, so threads may share it."""
+
+    def score(part: Tensor) -> Tensor:
+        # Both modes belong to the thread that sets them.
+        with (
+            torch.inference_mode(),
+            torch.autocast(part.device.type, torch.bfloat16, enabled=precision == "bf16"),
+        ):
+            return net.logits(part).float()
+
+    return torch.cat(replicas.spread(score, maps.split(_EVAL_BATCH)))
 
 
-def _judge(net: WaferMapNet, maps: Tensor, labels: Tensor) -> tuple[float, float]:
+def _judge(scores: Tensor, labels: Tensor) -> tuple[float, float]:
     """Accuracy and macro-F1 before calibration."""
-    scores = _scores(net, maps)
     if labels.ndim == 2:
         answer, truth = (scores > 0).cpu().numpy(), labels.bool().cpu().numpy()
         f1 = f1_scores((answer & truth).sum(axis=0), truth.sum(axis=0), answer.sum(axis=0))
@@ -265,13 +291,9 @@ def _judge(net: WaferMapNet, maps: Tensor, labels: Tensor) -> tuple[float, float
     return float(np.trace(confusion) / confusion.sum()), float(np.nanmean(f1))
 
 
-@torch.no_grad()
-def _calibrate(
-    net: WaferMapNet, maps: Tensor, labels: Tensor, bias: Tensor
-) -> tuple[float, ...]:
+def _calibrate(net: WaferMapNet, scores: Tensor, labels: Tensor, bias: Tensor) -> tuple[float, ...]:
     """Set temperature and bias inside `net`; return the thresholds, one per class."""
     multi_label = labels.ndim == 2
-    scores = _scores(net, maps).clone()
     temperature = fit_temperature(scores, labels, bias, multi_label=multi_label)
     net.temperature.fill_(temperature)
     net.bias.copy_(bias)
