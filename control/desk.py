@@ -217,7 +217,7 @@ class Desk:
         """Name the culprit."""
         alert.module = finding.module
         alert.since_ms = min(alert.since_ms, finding.since_ms)
-        alert.confidence = round(min(0.99, finding.confidence), 4)
+        alert.confidence = _rounded(finding.confidence)
         where: Counter[tuple[str, str]] = Counter()
         for name in finding.bad:
             wafer = self._lineage.wafer(name)
@@ -246,6 +246,8 @@ class Desk:
         if alert.until_ms >= 0:
             self._relapse(alert)
         elif alert.kind == "pattern":
+            # Told with the next revision: more wafers make it surer, and rarely less sure.
+            alert.confidence = max(alert.confidence, _rounded(finding.confidence))
             return []
         opened_by_traces = alert.kind == "fault"
         alert.kind, alert.pattern = "pattern", pattern
@@ -370,3 +372,8 @@ class Desk:
         elif event.decision == "reopened":
             alert.shelved_until_ms = -1
         return []
+
+
+def _rounded(confidence: float) -> float:
+    """Never quite certain, and short enough for people."""
+    return round(min(0.99, confidence), 4)

@@ -29,6 +29,9 @@ class Lineage:
     Args:
         state: changed in place.
         remember_h: hours after its test that a wafer is forgotten.
+
+    Raises:
+        ValueError: the state contradicts itself.
     """
 
     def __init__(self, state: ControlState, remember_h: float) -> None:
@@ -38,6 +41,8 @@ class Lineage:
         self._tested = deque(state.tested)
         self._through: dict[str, list[tuple[int, str]]] = defaultdict(list)
         for substrate_id in state.tested:
+            if substrate_id not in state.wafers:
+                raise ValueError(f"wafer {substrate_id!r} was tested and is not known")
             self._index(substrate_id)
 
     @property
