@@ -42,6 +42,7 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.start()
         services.feed.start()
+        pages.warm_up()
         try:
             yield
         finally:

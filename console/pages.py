@@ -24,7 +24,7 @@ from console.times import clock_time, full_time
 from contracts.events import Severity
 from contracts.wafer_map import PATTERNS
 
-__all__ = ["router"]
+__all__ = ["router", "warm_up"]
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -61,6 +61,14 @@ def _environment() -> Environment:
         significant=lambda value, digits=3: f"{value:.{digits}g}",
     )
     return environment
+
+
+def warm_up() -> None:
+    """Compile the templates, so that the first person to look does not wait for it."""
+    _static_version()
+    environment = _environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
 
 
 def _number(value: float | int | None, digits: int = 0) -> str:
@@ -235,8 +243,7 @@ def alert(request: Request, services: Using, strings: Speaks, alert_id: str) -> 
             page="now",
             title=found.headline,
             alert=found,
-            gallery=found.affected[-12:][::-1],
-            others=found.unaffected[-6:][::-1],
+            gallery=found.affected[-8:][::-1],
         )
 
 

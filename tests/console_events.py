@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from sqlalchemy import Engine, select
 
+from console import tables
 from contracts.arrays import Array
 from contracts.events import (
     Action,
@@ -42,9 +44,7 @@ class Delivered:
 def delivered(events: list[Event], *, wall_ms: int = NOON_MS) -> list[Delivered]:
     """Events with records around them, each at its own offset."""
     return [
-        Delivered(
-            Record(topic_name(event.site, event.stream), 0, offset, wall_ms, b"", b""), event
-        )
+        Delivered(Record(topic_name(event.site, event.stream), 0, offset, wall_ms, b"", b""), event)
         for offset, event in enumerate(events)
     ]
 
@@ -101,7 +101,9 @@ def wafer_events(index: int, *, bad: bool, module: str) -> list[Event]:
             )
     rng = np.random.default_rng(index)
     ramp = np.clip(np.linspace(0, 6, 120), 0, 1)[:, None]
-    values = ramp * np.array([[800.0, 4.0, 60.0, 12.0]]) + rng.normal(0, [[4, 0.05, 0.3, 0.8]], (120, 4))
+    values = ramp * np.array([[800.0, 4.0, 60.0, 12.0]]) + rng.normal(
+        0, [[4, 0.05, 0.3, 0.8]], (120, 4)
+    )
     if bad:
         values[40:, 3] += 14 + rng.normal(0, 1)
     events.append(
@@ -292,3 +294,15 @@ def fab_events(wafers: int = 50) -> list[Event]:
         a_dead_letter(),
     ]
     return events
+
+
+def dump(engine: Engine) -> dict[str, list[str]]:
+    """Everything projected, in an order that says nothing about arrival."""
+    found = {}
+    with engine.begin() as connection:
+        for name, table in tables.metadata.tables.items():
+            if name in ("console_counters", "console_changes"):
+                continue
+            columns = [column for column in table.c if column.name != "seen"]
+            found[name] = sorted(map(repr, connection.execute(select(*columns)).all()))
+    return found

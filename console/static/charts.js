@@ -1,7 +1,7 @@
 // The shift's yield and risk, the state strips, and modules of one kind side by side.
 
 import { say } from "./strings.js";
-import { extent, frame, node, path } from "./svg.js";
+import { extent, frame, node, path, textWidth } from "./svg.js";
 import { unitOf } from "./traces.js";
 
 function shift(figure) {
@@ -23,7 +23,7 @@ function shift(figure) {
       svg.append(dot);
     });
     svg.append(node("text", { x: at, y: 11, "text-anchor": "end", class: "strong" }, text));
-    at -= text.length * 7 + 6;
+    at -= textWidth(text) + 6;
     svg.append(node("line", { class: `key ${kind}`, x1: at - 20, x2: at, y1: 7, y2: 7 }));
     at -= 34;
   }
@@ -52,19 +52,24 @@ function level(variable, byModule) {
   const unit = unitOf(variable);
   const figure = document.createElement("figure");
   figure.className = "chart";
+  const limits = new Map(modules.map((module) => {
+    const others = modules.filter((one) => one !== module).flatMap((one) => byModule[one]);
+    const mean = others.reduce((sum, value) => sum + value, 0) / (others.length || 1);
+    const sigma = Math.sqrt(others.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(others.length - 1, 1));
+    return [module, others.length > 2 ? [mean - 3 * sigma, mean + 3 * sigma] : []];
+  }));
+  all.push(...[...limits.values()].flat());
   const { svg, sx, sy } = frame({
     width: 340, height: 180, x: [-0.5, modules.length - 0.5], y: extent(all), xLabel: say("level.module"),
     yLabel: unit ? `${variable} (${unit})` : variable, xTicks: modules.map((module, at) => [at, module]), label: variable,
   });
   modules.forEach((module, at) => {
-    const others = modules.filter((one) => one !== module).flatMap((one) => byModule[one]);
-    const mean = others.reduce((sum, value) => sum + value, 0) / (others.length || 1);
-    const sigma = Math.sqrt(others.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(others.length - 1, 1));
-    for (const limit of others.length > 2 ? [mean - 3 * sigma, mean + 3 * sigma] : []) {
+    const [low, high] = limits.get(module);
+    for (const limit of limits.get(module)) {
       svg.append(node("line", { class: "limit", x1: sx(at - 0.4), x2: sx(at + 0.4), y1: sy(limit), y2: sy(limit) }));
     }
     byModule[module].forEach((value, index, list) => {
-      const odd = others.length > 2 && Math.abs(value - mean) > 3 * sigma;
+      const odd = low !== undefined && (value < low || value > high);
       const x = sx(at - 0.35 + (0.7 * index) / Math.max(list.length - 1, 1));
       svg.append(odd ? node("rect", { class: "dot odd", x: x - 2.5, y: sy(value) - 2.5, width: 5, height: 5 }) : node("circle", { class: "dot", cx: x, cy: sy(value), r: 1.8 }));
     });

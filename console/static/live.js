@@ -86,7 +86,7 @@ function tick() {
   if (!shown || shown.dataset.seconds === "") return;
   const seconds = Number(shown.dataset.seconds) + (performance.now() - receivedAt) / 1000;
   shown.textContent = age(seconds);
-  shown.parentElement.classList.toggle("abnormal", seconds > 120);
+  shown.closest("div").classList.toggle("abnormal", seconds > 120);
 }
 
 export function goLive(hydrate) {

@@ -73,7 +73,7 @@ function paintWafer(canvas, map) {
   }
   if (map && map.heatmap && document.body.classList.contains("heat")) {
     const heat = rgb(shades.heat);
-    layers.push({ picture: image(map.heatmap, (value) => [...heat, Math.round(value * 0.75)]), smooth: true });
+    layers.push({ picture: image(map.heatmap, (value) => [...heat, Math.round(value * 0.6)]), smooth: true });
   }
   paint(canvas, layers, shades);
 }

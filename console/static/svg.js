@@ -62,3 +62,11 @@ export function frame({ width, height, x, y, xLabel, yLabel, xTicks, label, righ
   svg.append(node("text", { x: left - 46, y: 11 }, yLabel));
   return { svg, sx, sy, left, top, bottom };
 }
+
+const ruler = new OffscreenCanvas(1, 1).getContext("2d");
+
+// Of a chart's label, in its own units (the style sheet sets 11 px).
+export function textWidth(text) {
+  ruler.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  return ruler.measureText(text).width;
+}

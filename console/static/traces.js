@@ -1,7 +1,7 @@
 // The suspect's trace over the grey band of normal ones; variables ranked by |z|.
 
 import { say } from "./strings.js";
-import { extent, frame, node, path } from "./svg.js";
+import { extent, frame, node, path, textWidth } from "./svg.js";
 
 // The unit is the variable's suffix, as everywhere in fabpilot.
 const UNITS = { w: "W", pa: "Pa", c: "°C", s: "s", v: "V", a: "A", sccm: "sccm", nm: "nm", mm: "mm", um: "µm", hz: "Hz", rpm: "rpm", pct: "%", percent: "%", kpa: "kPa", mtorr: "mTorr", n: "N", db: "dB", lpm: "L/min", mpa: "MPa", ohm: "Ω" };
@@ -32,7 +32,7 @@ function draw(figure, traces, band) {
   for (const [kind, text] of keys) {
     const words = node("text", { x: at, y: 11, "text-anchor": "end", class: "strong" }, text);
     svg.append(words);
-    at -= text.length * 6.4 + 6;
+    at -= textWidth(text) + 6;
     svg.append(node("line", { class: `key ${kind}`, x1: at - 20, x2: at, y1: 7, y2: 7 }));
     at -= 34;
   }
