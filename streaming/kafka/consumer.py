@@ -3,6 +3,7 @@
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer
@@ -10,12 +11,16 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 
 from contracts.records import Message, Record, TopicPartition
 from streaming.in_flight import InFlight
-from streaming.kafka.failures import kafka_failures
+from streaming.kafka.failures import FENCED, kafka_failures
 from streaming.kafka.producer import TransactionalProducer, as_kafka
 from streaming.kafka.settings import CALL_LIMIT_S, consumer_settings
 from streaming.log import Offsets
 
 __all__ = ["KafkaMember", "as_record"]
+
+# A poll that does not wait at all does not get a rebalance done either: a member that is always
+# busy would hold up its group for ever. With records at hand a poll returns at once anyway.
+_SHORTEST_POLL_MS = 20
 
 
 def as_record(record: Any) -> Record:
@@ -63,7 +68,8 @@ class KafkaMember:
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """Up to `max_records` records from the assigned partitions."""
         with kafka_failures(self._brokers):
-            found = self._joined().poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+            wait_ms = max(_SHORTEST_POLL_MS, int(timeout_s * 1000))
+            found = self._joined().poll(timeout_ms=wait_ms, max_records=max_records)
             self._note_revocations()
             # Partitions that came back while older records of theirs are in hand wait for `rewind`.
             stale = self._in_flight.stale
@@ -162,5 +168,7 @@ class KafkaMember:
             if position is not None and self._committed.get(partition) != position:
                 passed[TopicPartition(*partition)] = position
         if passed:
-            self._consumer.commit(as_kafka(passed), timeout_ms=int(CALL_LIMIT_S * 1000))
-            self._committed.update({tuple(p): offset for p, offset in passed.items()})
+            # During a rebalance it is refused; the next idle poll does it.
+            with suppress(*FENCED):
+                self._consumer.commit(as_kafka(passed), timeout_ms=int(CALL_LIMIT_S * 1000))
+                self._committed.update({tuple(p): offset for p, offset in passed.items()})

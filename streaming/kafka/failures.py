@@ -9,12 +9,12 @@ import kafka.errors as kafka_errors
 
 from contracts.errors import FencedError, LogError, LogUnavailableError, RecordTooLargeError
 
-__all__ = ["bounded", "kafka_failures"]
+__all__ = ["FENCED", "bounded", "kafka_failures"]
 
 T = TypeVar("T")
 
 # Somebody else has this producer's transactional id, or this member's partitions.
-_FENCED = (
+FENCED = (
     kafka_errors.CommitFailedError,
     kafka_errors.FencedInstanceIdError,
     kafka_errors.FencedMemberEpochError,
@@ -41,7 +41,7 @@ def kafka_failures(brokers: str) -> Iterator[None]:
     """
     try:
         yield
-    except _FENCED as error:
+    except FENCED as error:
         raise FencedError(f"Kafka at {brokers}: another member took over ({error})") from error
     except _TOO_LARGE as error:
         raise RecordTooLargeError(

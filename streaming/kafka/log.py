@@ -9,7 +9,7 @@ from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec
 from kafka import TopicPartition as KafkaPartition
 from kafka.errors import GroupIdNotFoundError, TopicAlreadyExistsError
 
-from contracts.errors import ConfigError, FencedError
+from contracts.errors import ConfigError, FencedError, LogError
 from contracts.records import Message, TopicPartition
 from contracts.topics import STREAM_SPECS, parse_topic
 from streaming.kafka.consumer import KafkaMember
@@ -57,6 +57,7 @@ class KafkaLog:
         self._compression = compression
         self._admin_client: Any = None
         self._lock = threading.Lock()
+        self._known_topics: frozenset[str] = frozenset()
         # By source; '' is for appends without one.
         self._producers: dict[str, TransactionalProducer] = {}
 
@@ -87,6 +88,7 @@ class KafkaLog:
         self, messages: Sequence[Message], *, source: str | None = None, position: int = 0
     ) -> bool:
         """Publish messages atomically; see `streaming.log.Log.append`."""
+        self._check_topics({message.topic for message in messages})
         if source is None:
             if messages:
                 self._producer("").publish(messages)
@@ -98,6 +100,13 @@ class KafkaLog:
             # transactional id. Take it over, which ends what that process may have begun, and look
             # again at the position.
             return self._append_once(messages, source, position)
+
+    def _check_topics(self, wanted: set[str]) -> None:
+        """See that topics exist; the client would look for a missing one until it times out."""
+        if missing := wanted - self._known_topics:
+            self._known_topics = frozenset(self.topics())
+            if missing := wanted - self._known_topics:
+                raise LogError(f"there are no topics {sorted(missing)} on Kafka; create them first")
 
     def _append_once(self, messages: Sequence[Message], source: str, position: int) -> bool:
         producer = self._producer(source)

@@ -10,7 +10,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError
 
 from contracts.codec import DEAD_LETTER_ENVELOPE
-from contracts.errors import RecordTooLargeError
+from contracts.errors import LogError, RecordTooLargeError
 from contracts.records import Message
 from contracts.topics import MAX_RECORD_BYTES
 from streaming.kafka.failures import bounded, kafka_failures
@@ -19,7 +19,8 @@ from streaming.log import Offsets
 
 __all__ = ["TransactionalProducer", "as_kafka"]
 
-_CLOSE_S = 1.0
+# How long to be polite to a cluster that has just failed us.
+_CLOSE_S = 2.0
 _MAX_VALUE_BYTES = MAX_RECORD_BYTES + DEAD_LETTER_ENVELOPE
 
 
@@ -97,8 +98,10 @@ class TransactionalProducer:
                         raise future.exception
                 self._bounded(producer.commit_transaction, "commit")
             except BaseException:
-                # Whether it can still be aborted or not: the next producer of this id aborts it, or
-                # the broker does after the transaction timeout.
+                # At once if possible: until then, nobody may read the group's offsets. If not, the
+                # next producer of this id aborts it, or the broker after the transaction timeout.
+                with suppress(KafkaError, LogError):
+                    bounded(producer.abort_transaction, _CLOSE_S, "abort")
                 self._abandon()
                 raise
 
