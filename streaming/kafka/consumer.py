@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from contracts.records import Message, Record, TopicPartition
 from streaming.in_flight import InFlight
@@ -144,7 +144,10 @@ class KafkaMember:
             self._producer.start()
             consumer = KafkaConsumer(
                 **consumer_settings(self._brokers, self._group),
-                partition_assignment_strategy=(CooperativeStickyAssignor,),
+                # Not the cooperative one: in kafka-python 3.0.12, seen on Kafka 4.1, a member's
+                # partitions that stay with it over a cooperative rebalance deliver no more records.
+                # This one takes all partitions away and gives back most of them.
+                partition_assignment_strategy=(StickyPartitionAssignor,),
             )
             consumer.subscribe(topics=self._topics, listener=self._listener)
             self._consumer = consumer

@@ -257,8 +257,8 @@ def test_members_share_the_partitions(
     while not (seen["one"] and seen["two"] and len(done) == number):
         assert not deadline.passed
         if not (seen["one"] and seen["two"]):
-            log.append(messages(topic, 10, start=number))
-            number += 10
+            log.append(messages(topic, 20, keys=40, start=number))
+            number += 20
         for name, consumer in (("one", one), ("two", two)):
             records = consumer.poll(100, 0.2)
             if not records:
