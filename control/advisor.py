@@ -154,7 +154,7 @@ def _check(kind: ActionKind, alert: AlertRecord, policy: Policy) -> str:
     if kind == "inhibit_module":
         return (
             f"no {sign} above background on wafers started after the inhibit; on release, at most"
-            f" one among the first {clean} wafers of {alert.module}"
+            f" one or two among the first {clean} wafers of {alert.module}"
         )
     if kind == "hold_lot":
         return f"electrical test of the held lot: is {sign} on the wafers of {alert.module}?"

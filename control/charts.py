@@ -250,7 +250,7 @@ class ChartGroup:
         """Smallest sigma that is believed, (K,): a part of the variable's level."""
         width = len(self._variables)
         level = RELATIVE_FLOOR * np.abs(mean[:width]) + 1e-12
-        return np.tile(level, len(STATISTICS))
+        return np.concatenate((level,) * len(STATISTICS))
 
     def _shared(self, row: int, known: npt.NDArray[np.bool_]) -> Floats:
         """How far the other modules have moved, (K,): their median, 0 where there are none."""

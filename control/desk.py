@@ -9,7 +9,7 @@ from control.alerts import SHOWN, alert_event, at_risk, count_wafers, grown, sev
 from control.causes import Causes
 from control.charts import Verdict
 from control.commonality import PlaceKey, commonalities
-from control.excursion import Finding, find_excursion, places_of
+from control.excursion import Finding, at_most, find_excursion, places_of
 from control.faults import FaultWatch
 from control.lineage import Lineage
 from control.orders import Orders
@@ -28,6 +28,8 @@ NAMED = 0.95
 COMPARED = 500
 # Latest tested wafers among which an unexplained pattern must be rare (one in ten) again.
 RARE_AMONG = 50
+# An alert is over when the latest wafers, of at most so many, would be this unlikely otherwise.
+CLEAN_AMONG, STILL_GOING_ON = 60, 0.001
 # Quiet traces after which a shift that was seen is over.
 QUIET_AGAIN = 3
 MAX_ALERTS = 100
@@ -109,13 +111,21 @@ class Desk:
         return out
 
     def _look_for(self, substrate_id: str, pattern: str) -> list[Event]:
+        explained = self._causes.explained(pattern)
         open_on = {a.module: a for a in self._state.alerts.values() if a.module}
+        if any(
+            name in open_on
+            and open_on[name].kind == "pattern"
+            and open_on[name].confidence >= NAMED
+            for name in explained.get(substrate_id, ())
+        ):
+            return []  # counted already by an alert that is sure of its suspect
         faulty = {name for name, alert in open_on.items() if alert.shifts}
         finding = find_excursion(
             self._lineage,
             substrate_id,
             pattern,
-            explained=self._causes.explained(pattern),
+            explained=explained,
             fresh_ms=self._causes.fresh_ms(),
             faulty=faulty,
             detection=self._policy.detection,
@@ -225,6 +235,8 @@ class Desk:
                 place = self._lineage.place(visit)
                 if place.module == finding.module:
                     where[place.step, place.recipe_id] += 1
+        # Half the rate of those it was found by, which by chance were many; one good, one bad added.
+        alert.rate = 0.5 * (len(finding.bad) + 1) / (len(finding.bad) + len(finding.good) + 2)
         if where:
             alert.step, alert.recipe = max(where, key=lambda key: (where[key], key))
         alert.affected_count = alert.examined_count = alert.said_count = 0
@@ -284,20 +296,20 @@ class Desk:
         return told + self._orders.propose(alert)
 
     def _close_if_clean(self, alert: AlertRecord) -> list[Event]:
-        """Back to normal: enough wafers made after the last change, at most one of them bad."""
-        clean = self._policy.detection.clean_wafers
+        """Back to normal: so few bad among the latest that the excursion cannot be going on."""
         if alert.shifts and alert.quiet_traces < QUIET_AGAIN:
             return []
         start = max(alert.since_ms, alert.until_ms)
-        latest = [e for e in self._lineage.through(alert.module)[-clean:] if e[0] > start]
-        bad = sum(
-            alert.pattern in wafer.patterns
-            for _, name in latest
-            if (wafer := self._lineage.wafer(name)) is not None
-        )
-        if len(latest) < clean or bad > 1:
-            return []
-        return self._close(alert, latest[-1][0])
+        latest = [e for e in self._lineage.through(alert.module)[-CLEAN_AMONG:] if e[0] > start]
+        bad = 0
+        for number, (_, name) in enumerate(reversed(latest), 1):
+            wafer = self._lineage.wafer(name)
+            bad += wafer is not None and alert.pattern in wafer.patterns
+            if number >= self._policy.detection.clean_wafers and (
+                at_most(bad, number, alert.rate) <= STILL_GOING_ON
+            ):
+                return self._close(alert, latest[-1][0])
+        return []
 
     def _close_if_rare(self, alert: AlertRecord) -> list[Event]:
         """An alert without a suspect ends when its pattern is rare, or explained, again."""

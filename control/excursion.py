@@ -9,14 +9,14 @@ values of different modules can be compared: that is the attribution.
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
-from math import exp, log
+from math import comb, exp, log
 from typing import NamedTuple
 
 from control.commonality import PlaceKey
 from control.lineage import Lineage
 from control.policy import Detection
 
-__all__ = ["Finding", "Run", "bernoulli_cusum", "find_excursion", "places_of"]
+__all__ = ["Finding", "Run", "at_most", "bernoulli_cusum", "find_excursion", "places_of"]
 
 # Wafers of one module that a chart looks back over; wafers elsewhere that say what is usual of
 # late; and over all.
@@ -61,6 +61,15 @@ class Finding(NamedTuple):
     confidence: float
     bad: tuple[str, ...]
     good: tuple[str, ...]
+
+
+def at_most(bad: int, wafers: int, rate: float) -> float:
+    """P(at most `bad` of `wafers` are bad) where each is with probability `rate`: the binomial.
+
+    >>> round(at_most(1, 2, 0.5), 4)
+    0.75
+    """
+    return sum(comb(wafers, k) * rate**k * (1.0 - rate) ** (wafers - k) for k in range(bad + 1))
 
 
 def bernoulli_cusum(bad: Sequence[bool], p0: float, p1: float) -> Run:
@@ -120,8 +129,11 @@ def find_excursion(
         faulty: modules with a trace fault.
         detection: how sure to be.
     """
-    recent = list(islice(reversed(lineage.tested), MEMORY))
-    free = {name: _shows(lineage, name, pattern) for name in recent if name not in explained}
+    free = {
+        name: _shows(lineage, name, pattern)
+        for name in islice(reversed(lineage.tested), MEMORY)
+        if name not in explained
+    }
     scores: dict[str, tuple[float, Run, list[tuple[int, str]], float]] = {}
     for module in lineage.modules_of(substrate_id):
         since = fresh_ms.get(module, -1)
@@ -131,10 +143,11 @@ def find_excursion(
             if entry[0] > since
             and (entry[1] in free or set(explained.get(entry[1], ())) == {module})
         ]
-        flags = [_shows(lineage, name, pattern) for _, name in row]
-        if not any(name == substrate_id for _, name in row):
+        mine = {name for _, name in row}
+        if substrate_id not in mine:
             continue
-        p0 = _rate_elsewhere(free, {name for _, name in row})
+        flags = [_shows(lineage, name, pattern) for _, name in row]
+        p0 = _rate_elsewhere(free, mine)
         p1 = max(SICK_RATE, min(0.9, p0 + 0.4))
         run = bernoulli_cusum(flags, p0, p1)
         bonus = TRACE_BONUS if module in faulty else 0.0

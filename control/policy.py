@@ -41,7 +41,7 @@ class Detection(_Section, frozen=True):
         trace_warm_up: wafers a module must have run before its traces are judged.
         min_bad_wafers: fewer bad wafers than this are never an alert.
         max_corrected_p: Holm-corrected p-value a suspect must be below to be named.
-        clean_wafers: clean wafers in a row-of-evidence that close an alert.
+        clean_wafers: the suspect's latest wafers that must be judged before an alert can close.
         remember_h: hours a tested wafer is remembered.
     """
 

@@ -120,8 +120,9 @@ class AlertRecord(msgspec.Struct):
         module: suspect 'equipment/module', or '' while inconclusive.
         since_ms: when the excursion began.
         until_ms: when its cause was removed (inhibited, repaired); -1 while it has not been.
+        rate: of bad wafers below which the suspect is taken to be well again.
         said_count: affected wafers at the last revision.
-        counted: ids in `affected` and `unaffected` are the latest; the counts are of all.
+        affected: the latest ids; the counts are of all.
         refused: action kinds rejected or failed for this alert, never proposed again for it.
         shelved_until_ms: silent until then; -1 if not shelved.
     """
@@ -140,6 +141,7 @@ class AlertRecord(msgspec.Struct):
     affected: list[str] = msgspec.field(default_factory=list)
     affected_count: int = 0
     examined_count: int = 0
+    rate: float = 0.5
     said_count: int = 0
     baseline_rate: float = 0.0
     confidence: float = 0.0

@@ -1,5 +1,7 @@
 """One trace becomes three numbers a variable: level, spread and slope of its main part."""
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,6 +28,13 @@ def chart_name(variable: str, statistic: str) -> str:
     return variable if statistic == "level" else f"{variable}:{statistic}"
 
 
+@lru_cache(maxsize=256)
+def _time(samples: int) -> tuple[Floats, float]:
+    """Time of the samples, from -1/2 to 1/2 over the main part, and its sum of squares."""
+    time = np.linspace(-0.5, 0.5, samples)
+    return time, float(time @ time)
+
+
 def summarise(values: npt.NDArray[np.float32]) -> Floats:
     """Level, spread and slope of every variable over the main part of a trace.
 
@@ -44,13 +53,13 @@ def summarise(values: npt.NDArray[np.float32]) -> Floats:
     if main.shape[0] < MIN_SAMPLES:
         return out.ravel()
     good = np.abs(main) < _ABSURD  # False for NaN and infinity too
-    time = np.linspace(-0.5, 0.5, main.shape[0])
+    time, energy = _time(main.shape[0])
     if good.all():
-        level = main.mean(axis=0)
+        level = main.sum(axis=0) / main.shape[0]
         rest = main - level
-        slope = time @ rest / (time @ time)
-        rest -= np.outer(time, slope)
-        out[0], out[1], out[2] = level, np.sqrt(np.mean(rest * rest, axis=0)), slope
+        slope = time @ rest / energy
+        rest -= time[:, None] * slope
+        out[0], out[1], out[2] = level, np.sqrt((rest * rest).sum(axis=0) / main.shape[0]), slope
         return out.ravel()
     for column in range(variables):
         mask = good[:, column]
