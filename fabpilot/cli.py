@@ -9,7 +9,7 @@ import typer
 
 from contracts.errors import FabpilotError
 from fabpilot import __version__
-from fabpilot.output import err
+from fabpilot.output import configure_logging, err
 
 __all__ = ["COMMANDS", "build_app", "main"]
 
@@ -66,6 +66,8 @@ def main() -> None:
     """Run the command line: errors of ours become one line, never a traceback."""
     # Only the command that was asked for is imported: `log tail` needs no ONNX Runtime.
     asked = [word for word in sys.argv[1:2] if word in COMMANDS]
+    debug = os.environ.get("FABPILOT_DEBUG", "").lower() in ("1", "true", "yes", "on")
+    configure_logging(debug=debug)
     try:
         build_app(asked or COMMANDS)()
     except FabpilotError as error:
@@ -78,7 +80,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        if os.environ.get("FABPILOT_DEBUG"):
+        if debug:
             raise
         err.print(
             f"[bold red]error:[/] {type(error).__name__}: {_escape(str(error))}\n"

@@ -96,12 +96,12 @@ def progress_bar(description: str, total: float | None) -> Iterator[Progress]:
         yield progress
 
 
-def configure_logging(*, debug: bool, as_json: bool = False) -> None:
+def configure_logging(*, debug: bool) -> None:
     """Structured logs on standard error: readable on a terminal, JSON lines elsewhere."""
     level = logging.DEBUG if debug else logging.INFO
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
-        if as_json or not sys.stderr.isatty()
+        if not sys.stderr.isatty()
         else structlog.dev.ConsoleRenderer()
     )
     structlog.configure(

@@ -13,7 +13,7 @@ from contracts.errors import ConfigError
 from fabpilot import __version__
 from fabpilot.commands.options import SiteOption
 from fabpilot.health import Cached, health_of, registered_models
-from fabpilot.output import configure_logging, err
+from fabpilot.output import err
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
 from fabpilot.wiring import open_site_log, sites
@@ -45,7 +45,6 @@ def console(
       fabpilot console --port 8090
     """
     settings = load_settings()
-    configure_logging(debug=settings.debug)
     stop = stop_event()
     host = host or settings.console_host
     port = settings.console_port if port is None else port

@@ -6,7 +6,7 @@ import typer
 
 from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.controller import Controller
-from fabpilot.output import configure_logging, progress_bar, report
+from fabpilot.output import progress_bar, report
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
 from fabpilot.wiring import open_site_log
@@ -34,7 +34,6 @@ def control(
       fabpilot control --until-idle --json
     """
     settings = load_settings()
-    configure_logging(debug=settings.debug)
     site = site or settings.site
     stop = stop_event()
     log = open_site_log(settings.log_url, site)

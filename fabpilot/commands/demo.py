@@ -11,7 +11,7 @@ from contracts.errors import ConfigError
 from fab_sim import load_scenario
 from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.demo import ensure_model, parts, run_headless
-from fabpilot.output import configure_logging, err, progress_bar, report
+from fabpilot.output import err, progress_bar, report
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
 from fabpilot.supervisor import Child, Supervisor
@@ -69,7 +69,6 @@ def demo(
       fabpilot demo --headless --wafers 500 --json
     """
     settings = load_settings()
-    configure_logging(debug=settings.debug)
     loaded = load_scenario(scenario)
     chosen_seed = loaded.seed if seed is None else seed
     stop = stop_event()
@@ -120,7 +119,7 @@ def _interactive(
     supervisor = Supervisor()
     url = f"http://127.0.0.1:{port}"
     try:
-        console = ["console", "--host", "127.0.0.1", "--port", str(port)]
+        console = ["console", "--site", site, "--host", "127.0.0.1", "--port", str(port)]
         supervisor.start(Child("console", console, folder))
         err.print(f"Console: [bold]{url}[/]  (what the processes say is in {folder})")
         if not ensure_model(settings, stop, err.print):

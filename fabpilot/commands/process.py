@@ -9,7 +9,7 @@ import typer
 
 from contracts.topics import Stream, topic_name
 from fabpilot.commands.options import JsonOption, SiteOption
-from fabpilot.output import configure_logging, progress_bar, report
+from fabpilot.output import progress_bar, report
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
 from fabpilot.wiring import group_name, open_repository, open_site_log
@@ -74,7 +74,6 @@ def process(
       fabpilot process --until-idle --json --model wafer-map.onnx
     """
     settings = load_settings()
-    configure_logging(debug=settings.debug)
     if device is not None:
         settings = settings.model_copy(update={"device": device})
     site = site or settings.site

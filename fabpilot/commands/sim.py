@@ -12,7 +12,7 @@ from contracts.errors import ConfigError
 from fab_sim import builtin_scenarios, load_scenario
 from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.fab_runner import FabRunner
-from fabpilot.output import configure_logging, progress_bar, report
+from fabpilot.output import progress_bar, report
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
 from fabpilot.wiring import open_site_log
@@ -63,7 +63,6 @@ def run(
     if scenario is None:
         raise ConfigError("name a scenario: fabpilot sim run --scenario demo; --list has them all")
     settings = load_settings()
-    configure_logging(debug=settings.debug)
     site = site or settings.site
     stop = stop_event()
     loaded = load_scenario(scenario)

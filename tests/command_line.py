@@ -1,0 +1,88 @@
+"""Running fabpilot as its users do: as a command, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Home", "error_of", "npz"]
+
+
+class Home:
+    """A folder of its own for everything fabpilot keeps."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("FABPILOT_")},
+            "FABPILOT_HOME": str(folder),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "COLUMNS": "200",
+            **settings,
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "fabpilot", *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end and check its exit code."""
+        done = subprocess.run(
+            [sys.executable, "-m", "fabpilot", *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command with --json; its standard output must be exactly one JSON value."""
+        done = self.run(*arguments, "--json")
+        assert done.stdout.count("\n") == 1, done.stdout
+        return json.loads(done.stdout)
+
+    def tail(self, stream: str, *arguments: str) -> list[dict[str, Any]]:
+        """All records of a stream."""
+        done = self.run("log", "tail", stream, "--from-beginning", "--until-end", *arguments)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def error_of(done: "subprocess.CompletedProcess[str]") -> str:
+    """The one message a command that failed gave its user."""
+    return done.stderr.strip().removeprefix("error: ")
+
+
+def npz(path: Path, grids: Sequence[Any], **extra: Any) -> Path:
+    """Write maps in the ragged layout of wm811k.npz."""
+    shapes = np.array([grid.shape for grid in grids], dtype=np.int16).reshape(-1, 2)
+    sizes = [grid.size for grid in grids]
+    np.savez_compressed(
+        path,
+        **{
+            "data": np.concatenate([grid.ravel() for grid in grids]),
+            "offsets": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            "shapes": shapes,
+            "label": np.zeros(len(grids), np.int8),
+            "label_names": np.array(["None", "Center"]),
+            "orig_index": np.arange(len(grids), dtype=np.int32),
+            **extra,
+        },
+    )
+    return path
