@@ -58,6 +58,8 @@ class KafkaLog:
         self._admin_client: Any = None
         self._lock = threading.Lock()
         self._known_topics: frozenset[str] = frozenset()
+        # Positions we published ourselves, by source.
+        self._positions: dict[str, int] = {}
         # By source; '' is for appends without one.
         self._producers: dict[str, TransactionalProducer] = {}
 
@@ -109,22 +111,28 @@ class KafkaLog:
                 raise LogError(f"there are no topics {sorted(missing)} on Kafka; create them first")
 
     def _append_once(self, messages: Sequence[Message], source: str, position: int) -> bool:
-        producer = self._producer(source)
-        # 1. Nobody else publishes for this source from here on without fencing us.
-        producer.start()
-        # 2. So the position we see is the one that counts.
+        # 1. Nobody else publishes for this source from here on without fencing us, so the position
+        #    we see is the one that counts.
         published = self.position(source)
         if published is not None and position <= published:
             return False
-        # 3. Messages and position together.
+        # 2. Messages and position together.
         if messages:
             place = {TopicPartition(messages[0].topic, 0): position}
-            producer.publish(messages, place, _source_group(source))
+            self._producer(source).publish(messages, place, _source_group(source))
+            self._positions[source] = position
         return True
 
     def position(self, source: str) -> int | None:
-        """The highest position published under `source`, or None."""
-        return max(self._group_offsets(_source_group(source)).values(), default=None)
+        """The highest position published under `source`, or None.
+
+        Asking takes the source over: it ends what an earlier holder may have begun, so that the
+        answer is certain. Offsets of a transaction are visible only some time after its commit.
+        """
+        self._producer(source).start()
+        stored = max(self._group_offsets(_source_group(source)).values(), default=None)
+        ours = self._positions.get(source)
+        return max((p for p in (stored, ours) if p is not None), default=None)
 
     def ends(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """Offset that the next record of each partition will get, as committed readers see it."""
