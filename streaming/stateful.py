@@ -89,6 +89,7 @@ class StatefulLoop:
         batch: records to apply in one transaction, at most.
         stage: what dead letters call this loop.
         clock: judges the lease.
+        lease_ms: how long a holder that hangs keeps standbys waiting.
     """
 
     def __init__(
