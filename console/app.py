@@ -60,7 +60,7 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(Guard, allowed_hosts=tuple(deps.allowed_hosts))
-    problems.install(app)
+    problems.install(app, pages.problem_page)
     for part in (alerts, events, system, wafers):
         app.include_router(part.router)
     app.include_router(pages.router)

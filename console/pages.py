@@ -18,13 +18,13 @@ from console.api.system import health_view, model_views
 from console.api.wafers import Moment, Share
 from console.queries import alerts, equipment, overview, wafers
 from console.queries.overview import last_change
-from console.services import Services, Speaks, Using
+from console.services import Services, Speaks, Using, strings_of
 from console.strings import LANGUAGES, Strings
 from console.times import clock_time, full_time
 from contracts.events import Severity
 from contracts.wafer_map import PATTERNS
 
-__all__ = ["router", "warm_up"]
+__all__ = ["problem_page", "router", "warm_up"]
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -176,6 +176,17 @@ def _missing(
         status=404,
         what=what,
     )
+
+
+def problem_page(request: Request, status: int, detail: str) -> Response:
+    """What went wrong, for a person; it needs no database, which may be what went wrong."""
+    strings = strings_of(request)
+    html = (
+        _environment()
+        .get_template("problem.html")
+        .render(t=strings, status=status, detail=detail, static=f"v={_static_version()}")
+    )
+    return HTMLResponse(html, status_code=status, headers={"cache-control": "no-store"})
 
 
 @router.get("/")

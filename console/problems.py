@@ -1,5 +1,6 @@
 """Errors as problem documents (RFC 9457): what happened and what to do, never a traceback."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 import structlog
@@ -12,7 +13,13 @@ from starlette.responses import JSONResponse, Response
 from console.decisions import MissingError
 from contracts.errors import ConflictError, DataError, FabpilotError
 
-__all__ = ["install", "problem"]
+__all__ = ["AsPage", "install", "problem"]
+
+AsPage = Callable[[Request, int, str], Response]
+"""Makes a page of a status and what happened."""
+
+# The first that fits; every other error of ours is a service that does not work now.
+_STATUS = ((ConflictError, 409), (MissingError, 404), (DataError, 422))
 
 _log = structlog.get_logger(__name__)
 
@@ -27,8 +34,14 @@ def problem(status: int, detail: str, **more: object) -> JSONResponse:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of `app` with a problem document."""
+def install(app: FastAPI, page: AsPage) -> None:
+    """Answer every error of `app` with a problem document, or with a page where a person looks."""
+
+    def answer(request: Request, status: int, detail: str, **more: object) -> Response:
+        wants_page = "text/html" in request.headers.get("accept", "")
+        if wants_page and not request.url.path.startswith("/api/"):
+            return page(request, status, detail)
+        return problem(status, detail, **more)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -37,32 +50,25 @@ def install(app: FastAPI) -> None:
             for one in error.errors()
         ]
         text = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults[:3])
-        return problem(422, text, faults=faults[:20])
+        return answer(request, 422, text, faults=faults[:20])
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
-        answer = problem(error.status_code, str(error.detail))
-        answer.headers.update(error.headers or {})
-        return answer
+        response = answer(request, error.status_code, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(FabpilotError)
     def known(request: Request, error: FabpilotError) -> Response:
-        if isinstance(error, ConflictError):
-            return problem(409, str(error))
-        if isinstance(error, MissingError):
-            return problem(404, str(error))
-        if isinstance(error, DataError):
-            return problem(422, str(error))
+        for kind, status in _STATUS:
+            if isinstance(error, kind):
+                return answer(request, status, str(error))
         _log.error("request failed", path=request.url.path, reason=str(error))
-        return problem(503, str(error))
+        return answer(request, 503, str(error))
 
     @app.exception_handler(SQLAlchemyError)
     def database(request: Request, error: SQLAlchemyError) -> Response:
         # The text of these errors has statements and values in it: for the log, not for the page.
         _log.error("database failed", path=request.url.path, reason=str(error)[:500])
-        return problem(503, "the database does not answer; try again, then see the Health page")
-
-    @app.exception_handler(Exception)
-    def unknown(request: Request, error: Exception) -> Response:
-        _log.error("request failed", path=request.url.path, exc_info=error)
-        return problem(500, "something here is broken; the console's log says what")
+        text = "the database does not answer; try again, then see the Health page"
+        return answer(request, 503, text)

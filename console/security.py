@@ -5,15 +5,19 @@ console through a name that it points at the loopback address (DNS rebinding), s
 names are answered; and it cannot post to the console, since browsers say where a post comes from.
 """
 
+import traceback
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.problems import problem
 
 __all__ = ["MAX_BODY_BYTES", "Guard"]
+
+_log = structlog.get_logger(__name__)
 
 # Decisions are a name and a comment; nothing larger is ever posted here.
 MAX_BODY_BYTES = 64 * 1024
@@ -68,7 +72,26 @@ class Guard:
                 await problem(413, text)(scope, receive, send_guarded)
                 return
             receive = _Replay(body, receive)
-        await self._app(scope, receive, send_guarded)
+        await self._guarded(scope, receive, send_guarded)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; a bug in it becomes a problem document and a line in the log."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            trace = "".join(traceback.format_exception(error))
+            _log.error("request failed", path=scope["path"], trace=trace)
+            if begun:
+                raise
+            text = "something here is broken; the console's log says what"
+            await problem(500, text)(scope, receive, send)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")

@@ -26,7 +26,7 @@ from streaming.outbox import Relay
 from streaming.outbox import create_tables as create_outbox_tables
 from streaming.stateful import StatefulLoop
 
-__all__ = ["LOOP", "Services", "Speaks", "Using"]
+__all__ = ["LOOP", "Services", "Speaks", "Using", "strings_of"]
 
 LOOP = "console"
 """Name of the loop that reads the log: of its offsets and its lease."""
@@ -171,7 +171,8 @@ def _services(request: Request) -> Services:
     return services
 
 
-def _strings(request: Request) -> Strings:
+def strings_of(request: Request) -> Strings:
+    """The strings of the language that the address, a cookie or the browser asks for."""
     asked = request.query_params.get("lang") or request.cookies.get("fabpilot_lang")
     if asked is None:
         header = request.headers.get("accept-language", "")
@@ -180,4 +181,4 @@ def _strings(request: Request) -> Strings:
 
 
 Using = Annotated[Services, Depends(_services)]
-Speaks = Annotated[Strings, Depends(_strings)]
+Speaks = Annotated[Strings, Depends(strings_of)]

@@ -101,9 +101,8 @@ def wafer_events(index: int, *, bad: bool, module: str) -> list[Event]:
             )
     rng = np.random.default_rng(index)
     ramp = np.clip(np.linspace(0, 6, 120), 0, 1)[:, None]
-    values = ramp * np.array([[800.0, 4.0, 60.0, 12.0]]) + rng.normal(
-        0, [[4, 0.05, 0.3, 0.8]], (120, 4)
-    )
+    noise = rng.normal(0, [[4, 0.05, 0.3, 0.8]], (120, 4))
+    values = ramp * np.array([[800.0, 4.0, 60.0, 12.0]]) + noise
     if bad:
         values[40:, 3] += 14 + rng.normal(0, 1)
     events.append(
@@ -245,7 +244,7 @@ def inhibit_action(**changed: object) -> Action:
     fields: dict[str, object] = {
         "event_id": Action.event_id_for(ACTION_ID, "proposed"),
         "site": SITE,
-        "time_ms": NOON_MS + 200 * MINUTE_MS,
+        "time_ms": NOON_MS + 200 * MINUTE_MS + 1000,
         "action_id": ACTION_ID,
         "alert_id": ALERT_ID,
         "kind": "inhibit_module",
@@ -288,7 +287,7 @@ def fab_events(wafers: int = 50) -> list[Event]:
         bad = index % 3 == 1
         events += wafer_events(index, bad=bad, module="B" if bad else "AC"[index % 2])
     events += [
-        edge_ring_alert(wafers, revision=1, severity="medium"),
+        edge_ring_alert(wafers, revision=1, severity="medium", time_ms=NOON_MS + 100 * MINUTE_MS),
         edge_ring_alert(wafers),
         inhibit_action(),
         a_dead_letter(),

@@ -316,7 +316,9 @@ def stacked_map(connection: Connection, site: str, substrate_ids: Sequence[str])
         share += np.where(on, np.maximum(canonical, 1) - 1.0, 0.0) / 254.0
         seen += on
     mean = share / np.maximum(seen, 1)
-    peak = max(float(mean.max()), 1e-6)
-    # A place that is on most of the wafers is on the stacked one.
-    drawn = np.where(2 * seen > len(rows), 1 + np.round(254 * mean / peak), 0)
+    # A place that is on most of the wafers is on the stacked one; at the rim there are places that
+    # only ever show up where a die fails.
+    on_most = 2 * seen > len(rows)
+    peak = max(float(mean[on_most].max(initial=0.0)), 1e-6)
+    drawn = np.where(on_most, 1 + np.round(254 * mean / peak), 0)
     return StackView(wafers=len(rows), peak=peak, pixels=pixels(drawn.astype(np.uint8)))

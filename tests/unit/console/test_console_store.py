@@ -157,8 +157,9 @@ def test_a_heatmap_of_another_shape_is_not_stored(engine):
 
 def test_merges_compile_for_postgresql():
     class Connection:
-        dialect = postgresql.dialect()
-        statements: list[str] = []
+        def __init__(self):
+            self.dialect = postgresql.dialect()
+            self.statements = []
 
         def execute(self, statement, rows):
             self.statements.append(str(statement.compile(dialect=self.dialect)))

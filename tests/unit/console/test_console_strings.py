@@ -15,21 +15,19 @@ SOURCES = [
 ]
 
 
+IN_PYTHON = re.compile(r"""\b(?:t|strings)\(\s*["']([a-z0-9_.]+[a-z0-9_])["']""")
+IN_SCRIPTS = re.compile(r'\bsay\("([a-z0-9_.]+)"')
+
+
 def asked_for():
     """Keys named in full in templates, scripts and code."""
     found = set()
     for source in SOURCES:
+        text = source.read_text(encoding="utf-8")
         if source.name.endswith((".html", ".py")):
-            found |= set(
-                re.findall(
-                    r"""\b(?:t|strings)\(\s*["']([a-z0-9_.]+[a-z0-9_])["']""", source.read_text()
-                )
-            )
+            found |= set(IN_PYTHON.findall(text))
         elif source.name.endswith(".js"):
-            found |= {
-                f"js.{key}"
-                for key in re.findall(r"""\bsay\("([a-z0-9_.]+)\"""", source.read_text())
-            }
+            found |= {f"js.{key}" for key in IN_SCRIPTS.findall(text)}
     return found
 
 
