@@ -350,19 +350,21 @@ def test_a_killed_member_is_replaced(url: str, log: Log, topic: str, group: str)
 
 
 def test_several_processes_append_at_once(url: str, log: Log, topic: str) -> None:
+    # A cluster outlives the test and remembers positions: the sources need new names.
+    names = [f"{letter}-{topic}" for letter in "abc"]
     writers = [
         subprocess.Popen(
             [sys.executable, str(HELPER), "append", url, topic, name, "90"],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        for name in ("a", "b", "c")
+        for name in names
     ]
     # A reader beside them sees whole appends only once they are committed, in order.
     reader = log.reader([topic], "beginning")
     records = take(reader, 270, 60.0)
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
-    for name in ("a", "b", "c"):
+    for name in names:
         own = [record.value.decode() for record in records if record.key == name.encode()]
         assert own == [f"{name}:{number}" for number in range(90)]
     reader.close()
