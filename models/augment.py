@@ -8,7 +8,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 __all__ = ["dihedral", "random_views", "rotate"]
 
@@ -41,15 +41,10 @@ def dihedral(maps: Tensor, element: Tensor) -> Tensor:
         element: (N,) of 0..7; bit 0 flips columns, bit 1 flips rows, bit 2 transposes.
     """
     out = maps.clone()
-    for bit, change in enumerate(
-        (
-            lambda m: m.flip(2),
-            lambda m: m.flip(1),
-            lambda m: m.transpose(1, 2),
-        )
-    ):
-        chosen = (element >> bit) & 1 == 1
-        out[chosen] = change(out[chosen])
+    flip_columns, flip_rows, transpose = (((element >> bit) & 1).bool() for bit in range(3))
+    out[flip_columns] = out[flip_columns].flip(2)
+    out[flip_rows] = out[flip_rows].flip(1)
+    out[transpose] = out[transpose].transpose(1, 2)
     return out
 
 
@@ -65,8 +60,8 @@ def rotate(maps: Tensor, angles: Tensor) -> Tensor:
     matrix = torch.stack(
         (torch.stack((cos, -sin, zero), dim=1), torch.stack((sin, cos, zero), dim=1)), dim=1
     )
-    grid = F.affine_grid(matrix, [len(maps), 1, *maps.shape[1:]], align_corners=False)
-    turned = F.grid_sample(
+    grid = functional.affine_grid(matrix, [len(maps), 1, *maps.shape[1:]], align_corners=False)
+    turned = functional.grid_sample(
         maps[:, None].to(torch.float32), grid, mode="nearest", align_corners=False
     )
     return turned[:, 0].to(torch.uint8)

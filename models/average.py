@@ -1,14 +1,17 @@
 """An exponential moving average of a network's weights, which is the network that is kept."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
 __all__ = ["WeightAverage"]
 
+Net = TypeVar("Net", bound=nn.Module)
 
-class WeightAverage:
+
+class WeightAverage(Generic[Net]):
     """Follows a network (Polyak averaging), its batch-norm statistics included.
 
     The decay rises with the number of updates, (1 + n) / (10 + n) up to `decay`, so that a short
@@ -19,8 +22,8 @@ class WeightAverage:
         decay: of one update.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+    def __init__(self, net: Net, decay: float) -> None:
+        self.net: Net = copy.deepcopy(net).eval().requires_grad_(False)
         self._decay = decay
         self._updates = 0
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from models.evaluate import f1_scores
 
@@ -33,8 +33,8 @@ def fit_temperature(scores: Tensor, labels: Tensor, bias: Tensor, *, multi_label
     def loss(temperature: float) -> float:
         scaled = scores / temperature + bias
         if multi_label:
-            return float(F.binary_cross_entropy_with_logits(scaled, labels))
-        return float(F.cross_entropy(scaled, labels))
+            return float(functional.binary_cross_entropy_with_logits(scaled, labels))
+        return float(functional.cross_entropy(scaled, labels))
 
     return float(min(grid, key=loss))
 

@@ -69,7 +69,8 @@ class MapSet:
         """Labels as (N, C) uint8 of 0 and 1, whichever way they are stored."""
         if self.multi_label:
             return np.asarray(self.labels, dtype=np.uint8)
-        return np.eye(len(self.label_names), dtype=np.uint8)[self.labels]
+        hot: npt.NDArray[np.uint8] = np.eye(len(self.label_names), dtype=np.uint8)[self.labels]
+        return hot
 
     def class_counts(self) -> dict[str, int]:
         """How many maps show each class."""

@@ -149,7 +149,10 @@ def decide(
     """What probabilities (N, C) say, (N, C) uint8: the likeliest class, or all above threshold."""
     if multi_label:
         return (probabilities >= np.asarray(thresholds)).astype(np.uint8)
-    return np.eye(probabilities.shape[1], dtype=np.uint8)[probabilities.argmax(axis=1)]
+    hot: npt.NDArray[np.uint8] = np.eye(probabilities.shape[1], dtype=np.uint8)[
+        probabilities.argmax(axis=1)
+    ]
+    return hot
 
 
 def confusion_matrix(
@@ -165,7 +168,10 @@ def f1_scores(
 ) -> npt.NDArray[np.float64]:
     """F1 = 2 TP / (true + predicted) per class; NaN where a class occurs in neither."""
     total = (truths + answers).astype(np.float64)
-    return np.divide(2.0 * hits, total, out=np.full(total.shape, np.nan), where=total > 0)
+    scores: npt.NDArray[np.float64] = np.divide(
+        2.0 * hits, total, out=np.full(total.shape, np.nan), where=total > 0
+    )
+    return scores
 
 
 def calibration_error(
@@ -239,7 +245,9 @@ def _columns(
 
 def _first_or_none(answers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     empty = answers.sum(axis=1) == 0
-    return np.where(empty, answers.shape[1], answers.argmax(axis=1)).astype(np.int64)
+    first: npt.NDArray[np.int64] = answers.argmax(axis=1).astype(np.int64)
+    first[empty] = answers.shape[1]
+    return first
 
 
 def _named(f1: npt.NDArray[np.float64], names: Sequence[str]) -> dict[str, float]:

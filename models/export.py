@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import torch
+from torch.jit._trace import TracerWarning
 
 from contracts.arrays import Array
 from contracts.errors import ModelFileError
@@ -143,7 +144,7 @@ def _graph(net: WaferMapNet, size: int) -> bytes:
     with warnings.catch_warnings():
         # Each export would say that the tracing exporter is the older of the two; we chose it.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         torch.onnx.export(
             net.eval(),
             (example,),

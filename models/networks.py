@@ -11,7 +11,7 @@ import timm
 import torch
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from contracts.errors import ConfigError
 
@@ -28,7 +28,7 @@ def _narrow_resnet(channels: tuple[int, int, int, int], stem_width: int) -> nn.M
     stages keep the resolution and widen their view by dilation instead, for a heatmap of 8x8 at 64.
     """
     return ResNet(
-        BasicBlock,
+        BasicBlock,  # type: ignore[arg-type]  # timm means the class
         (1, 1, 1, 1),
         channels=channels,
         stem_type="deep",
@@ -112,7 +112,7 @@ class WaferMapNet(nn.Module):
         self.backbone_name = backbone
         self.multi_label = multi_label
         self.backbone = make_backbone(backbone)
-        self.head = nn.Linear(self._feature_channels(), classes)
+        self.head = nn.Linear(2 * self._feature_channels(), classes)
         # Calibration (Guo et al., 2017, with a shift per class for the sampling): see calibrate.py.
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("bias", torch.zeros(classes))
@@ -124,9 +124,13 @@ class WaferMapNet(nn.Module):
     @torch.no_grad()
     def _feature_channels(self) -> int:
         """D, found by trying: timm's models disagree on where they say it."""
-        training = self.backbone.training
-        features = self.backbone.eval().forward_features(torch.zeros(1, 3, 64, 64))  # type: ignore[operator]
-        self.backbone.train(training)
+        try:
+            features = self.backbone.eval().forward_features(  # type: ignore[operator]
+                torch.zeros(1, 3, 64, 64)
+            )
+        except (AssertionError, RuntimeError) as error:
+            raise ConfigError(f"{self.backbone_name} cannot take 64x64 maps: {error}") from error
+        self.backbone.train()
         if features.ndim != 4:
             raise ConfigError(
                 f"{self.backbone_name} gives features {tuple(features.shape)}; a heatmap needs a"
@@ -153,9 +157,17 @@ class WaferMapNet(nn.Module):
         features: Tensor = self.backbone.forward_features(images)  # type: ignore[operator]
         return features
 
+    @staticmethod
+    def pool(features: Tensor) -> Tensor:
+        """Mean and maximum over places, (N, 2 D): how much there is, and whether it is anywhere.
+
+        A mean alone dilutes a short scratch or a small cluster by the rest of the wafer.
+        """
+        return torch.cat((features.mean(dim=(2, 3)), features.amax(dim=(2, 3))), dim=1)
+
     def logits(self, maps: Tensor) -> Tensor:
         """Raw scores (N, C) for training, before calibration."""
-        scores: Tensor = self.head(self.features(maps).mean(dim=(2, 3)))
+        scores: Tensor = self.head(self.pool(self.features(maps)))
         return scores
 
     def forward(self, maps: Tensor) -> Outputs:
@@ -165,7 +177,7 @@ class WaferMapNet(nn.Module):
             maps: (N, S, S) uint8, see `contracts.wafer_map`.
         """
         features = self.features(maps)
-        embedding = features.mean(dim=(2, 3))
+        embedding = self.pool(features)
         scores = self.head(embedding) / self.temperature + self.bias
         probabilities = torch.sigmoid(scores) if self.multi_label else torch.softmax(scores, dim=1)
         return Outputs(probabilities, embedding, self._heatmap(features, probabilities, maps))
@@ -179,13 +191,15 @@ class WaferMapNet(nn.Module):
         """
         weight = probabilities * self.not_none
         sure = weight.amax(dim=1)
-        # Only differences between classes move a softmax, so the mean of the weights is no evidence.
+        # Only differences between classes move a softmax: the mean of the weights is no evidence.
         direction = self.head.weight - self.head.weight.mean(dim=0, keepdim=True)
-        mixed = (weight @ direction)[:, :, None, None]
+        # Mean and maximum see the same features, so their weights add up at a place.
+        mean_part, max_part = (weight @ direction).chunk(2, dim=1)
+        mixed = (mean_part + max_part)[:, :, None, None]
         heat = torch.relu((features * mixed).sum(dim=1))
         on_wafer = (maps > 0).to(torch.float32)[:, None]
         # int(): a constant in the exported graph, whose maps all have one size.
         places = [int(side) for side in heat.shape[1:]]
-        heat = heat * F.adaptive_max_pool2d(on_wafer, places)[:, 0]
+        heat = heat * functional.adaptive_max_pool2d(on_wafer, places)[:, 0]
         peak = heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
         return heat / peak * sure[:, None, None]

@@ -40,8 +40,8 @@ class TrainOptions:
     epochs: int | None = 40
     backbone: str = "mapnet_s"
     size: int = 64
-    batch: int = 128
-    learning_rate: float = 3e-3
+    batch: int = 256
+    learning_rate: float = 4e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     ema_decay: float = 0.999

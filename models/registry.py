@@ -323,7 +323,7 @@ def _version(client: MlflowClient, name: str, number: int) -> ModelVersion:
         version=number,
         aliases=tuple(sorted(a for a, v in _aliases(client, name).items() if v == number)),
         sha256=version.tags.get(SHA256_TAG, ""),
-        source=version.source,
+        source=version.source or "",
         file=version.tags.get(FILE_TAG, _MODEL_FILE),
         run_id=version.run_id or "",
         created_ms=int(version.creation_timestamp),

@@ -72,12 +72,15 @@ def _draw(per_block: npt.NDArray[np.float64], holdout: float, seed: int) -> list
     rng = np.random.default_rng(seed)
     total = per_block.sum(axis=0)
     take = min(max(1, round(holdout * len(per_block))), len(per_block) - 1)
+    # Only a class that several blocks show can be on both sides.
+    spread = (per_block > 0).sum(axis=0) > 1
     best: list[int] = []
     best_miss = np.inf
     for _ in range(_DRAWS):
         chosen = rng.permutation(len(per_block))[:take]
         share = per_block[chosen].sum(axis=0) / np.maximum(total, 1)
-        miss = float(np.abs(share - holdout)[total > 0].sum())
+        absent = spread & ((share == 0.0) | (share == 1.0))
+        miss = float(np.abs(share - holdout)[total > 0].sum() + absent.sum())
         if miss < best_miss:
             best, best_miss = sorted(int(block) for block in chosen), miss
     return best

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from contracts.errors import DatasetError, DeviceError
 from models.augment import random_views
@@ -93,7 +93,7 @@ def train(
         multi_label=maps.multi_label,
         none_index=maps.label_names.index(_NONE) if _NONE in maps.label_names else None,
     )
-    net = net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(device).to(memory_format=torch.channels_last)
     average = WeightAverage(net, options.ema_decay)
     optimizer = torch.optim.AdamW(_parameter_groups(net, options.weight_decay), lr=0.0)
     shares = class_shares(maps, options.balance)
@@ -216,9 +216,9 @@ def _learner(precision: str, smoothing: float) -> Callable[[WaferMapNet, Tensor,
         with torch.autocast(maps.device.type, torch.bfloat16, enabled=precision == "bf16"):
             scores = net.logits(maps).float()
         if labels.ndim == 2:
-            loss = F.binary_cross_entropy_with_logits(scores, labels)
+            loss = functional.binary_cross_entropy_with_logits(scores, labels)
         else:
-            loss = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+            loss = functional.cross_entropy(scores, labels, label_smoothing=smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
@@ -265,7 +265,7 @@ def _precision(
 def _scores(
     net: WaferMapNet, maps: Tensor, replicas: Replicas[WaferMapNet], precision: str
 ) -> Tensor:
-    """Raw scores (N, C), before calibration. `net` is in evaluation mode, so threads may share it."""
+    """Raw scores (N, C), before calibration. In evaluation mode threads may share a network."""
 
     def score(part: Tensor) -> Tensor:
         # Both modes belong to the thread that sets them.
@@ -275,7 +275,7 @@ def _scores(
         ):
             return net.logits(part).float()
 
-    return torch.cat(replicas.spread(score, maps.split(_EVAL_BATCH)))
+    return torch.cat(replicas.spread(score, torch.split(maps, _EVAL_BATCH)))
 
 
 def _judge(scores: Tensor, labels: Tensor) -> tuple[float, float]:
