@@ -21,6 +21,8 @@ __all__ = ["TransactionalProducer", "as_kafka"]
 
 # How long to be polite to a cluster that has just failed us.
 _CLOSE_S = 2.0
+# An abort is worth more patience: what is not aborted holds up the group until the broker does it.
+_ABORT_S = 10.0
 _MAX_VALUE_BYTES = MAX_RECORD_BYTES + DEAD_LETTER_ENVELOPE
 
 
@@ -101,7 +103,7 @@ class TransactionalProducer:
                 # At once if possible: until then, nobody may read the group's offsets. If not, the
                 # next producer of this id aborts it, or the broker after the transaction timeout.
                 with suppress(KafkaError, LogError):
-                    bounded(producer.abort_transaction, _CLOSE_S, "abort")
+                    bounded(producer.abort_transaction, _ABORT_S, "abort")
                 self._abandon()
                 raise
 
