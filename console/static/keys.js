@@ -38,7 +38,7 @@ function acknowledge() {
 export function listenToKeys() {
   const help = document.getElementById("help");
   document.getElementById("show-help").addEventListener("click", () => help.showModal());
-  let going = 0;
+  let going = -Infinity; // when g was pressed
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.matches("input:not([type=checkbox]), textarea, select");
@@ -49,6 +49,7 @@ export function listenToKeys() {
     }
     if (typing || help.open) return;
     if (performance.now() - going < 1200 && PLACES[event.key]) {
+      going = -Infinity;
       location.href = PLACES[event.key];
       return;
     }
