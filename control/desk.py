@@ -21,13 +21,13 @@ __all__ = ["Desk"]
 # A fault seen on the module itself is sure to be one; that it hurts wafers is not yet.
 FAULT_CONFIDENCE = 0.8
 # Bad wafers from which an excursion is told though no module can be named.
-TELL_ANYWAY = 10
+TELL_ANYWAY = 20
 # Posterior probability from which a module is named.
 NAMED = 0.95
 # Tested wafers among which bad and good ones are compared.
 COMPARED = 500
 # Latest tested wafers among which an unexplained pattern must be rare (one in ten) again.
-RARE_AMONG = 50
+RARE_AMONG = 100
 # An alert is over when the latest wafers, of at most so many, would be this unlikely otherwise.
 CLEAN_AMONG, STILL_GOING_ON = 60, 0.001
 # Quiet traces after which a shift that was seen is over.

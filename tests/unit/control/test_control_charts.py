@@ -139,6 +139,7 @@ def test_a_saved_group_goes_on_the_same(wafers: int) -> None:
     assert one.group.record() == two.group.record()
 
 
-def test_thousands_of_quiet_charts_stay_quiet() -> None:
-    # 25 groups x 4 modules x 2 variables x 3 statistics = 600 charts, 120 wafers a module.
-    assert [Tool(seed).run(120) for seed in range(25)] == [[]] * 25
+def test_hundreds_of_quiet_charts_stay_quiet() -> None:
+    # 12 groups x 4 modules x 2 variables x 3 statistics = 288 charts, 120 wafers a module; more
+    # seeds in bench/control_detection.py.
+    assert [Tool(seed).run(120) for seed in range(12)] == [[]] * 12

@@ -109,8 +109,8 @@ def test_a_quiet_fab_raises_nothing() -> None:
 
 
 def test_a_trace_fault_comes_first_and_the_pattern_joins_it() -> None:
-    sick = (Sick(CULPRIT, "Edge-Ring", 40, rate=0.85, shift=8.0),)
-    stream = make(3, sick, traces=True)
+    sick = (Sick(CULPRIT, "Edge-Ring", 25, rate=0.85, shift=8.0),)
+    stream = make(3, sick, lots=12, traces=True)
     told = alerts(feed(Engine(POLICY, SITE), stream.events))
     assert len({alert.alert_id for alert in told}) == 1
     first, last = told[0], told[-1]
@@ -123,7 +123,7 @@ def test_a_trace_fault_comes_first_and_the_pattern_joins_it() -> None:
 
 @pytest.mark.parametrize("traces", [False, True])
 def test_restarts_and_batches_change_nothing(traces: bool) -> None:
-    events = make(4, (Sick(CULPRIT, "Donut", 30, shift=6.0),), lots=10, traces=traces).events
+    events = make(4, (Sick(CULPRIT, "Donut", 15, shift=6.0),), lots=10, traces=traces).events
     whole = Engine(POLICY, SITE)
     expected = feed(whole, events)
     rng = random.Random(9)
