@@ -235,7 +235,7 @@ class Desk:
                 place = self._lineage.place(visit)
                 if place.module == finding.module:
                     where[place.step, place.recipe_id] += 1
-        # Half the rate of those it was found by, which by chance were many; one good, one bad added.
+        # Half the rate of those it was found by (chance made them many), one good and bad added.
         alert.rate = 0.5 * (len(finding.bad) + 1) / (len(finding.bad) + len(finding.good) + 2)
         if where:
             alert.step, alert.recipe = max(where, key=lambda key: (where[key], key))
