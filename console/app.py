@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
-from console import pages, problems
-from console.api import alerts, events, system, wafers
+from console import pages, problems, rendering
+from console.api import alerts, events, system, upkeep, wafers
 from console.deps import ConsoleDeps
 from console.metrics import exposition
 from console.security import Guard
@@ -42,7 +42,7 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.start()
         services.feed.start()
-        pages.warm_up()
+        rendering.warm_up()
         try:
             yield
         finally:
@@ -60,8 +60,8 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(Guard, allowed_hosts=tuple(deps.allowed_hosts))
-    problems.install(app, pages.problem_page)
-    for part in (alerts, events, system, wafers):
+    problems.install(app, rendering.problem_page)
+    for part in (alerts, events, system, upkeep, wafers):
         app.include_router(part.router)
     app.include_router(pages.router)
 

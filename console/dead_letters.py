@@ -10,12 +10,12 @@ from console import tables
 from console.store import project
 from contracts.codec import decode
 from contracts.errors import CodecError
-from contracts.events import Event
+from contracts.events import DeadLetter, Event
 from contracts.records import Record, TopicPartition
 from streaming.database import read_only
 from streaming.log import Log
 
-__all__ = ["follow"]
+__all__ = ["fetch", "follow"]
 
 _log = structlog.get_logger(__name__)
 _WAIT_S = 0.25
@@ -57,6 +57,20 @@ def follow(
                     project(connection, letters)
     finally:
         reader.close()
+
+
+def fetch(log: Log, place: TopicPartition, offset: int) -> DeadLetter | None:
+    """The dead letter at one place of the log, or None if it is no longer there."""
+    # Partitions that are not named begin at the beginning, so all are named: the rest at the end.
+    reader = log.reader([place.topic], {**log.ends([place.topic]), place: offset})
+    try:
+        records = reader.poll(1, _WAIT_S)
+    finally:
+        reader.close()
+    if not records or records[0].offset != offset:
+        return None
+    event = decode(records[0].headers, records[0].value)
+    return event if isinstance(event, DeadLetter) else None
 
 
 def _start(engine: Engine) -> dict[TopicPartition, int]:

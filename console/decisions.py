@@ -12,13 +12,15 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from console import tables
-from console.projections import action_rows, decision_rows
 from console.queries.alerts import fab_now_ms, state_of
+from console.snapshots import action_rows, decision_rows, label_rows
 from console.store import announce, write
 from contracts.errors import ConflictError, DataError
-from contracts.events import Action, ActionStatus, AlertDecision
+from contracts.events import Action, ActionStatus, AlertDecision, DeadLetter, Label
 from contracts.ids import derived_id
-from streaming.outbox import enqueue
+from contracts.records import Message
+from contracts.wafer_map import PATTERNS
+from streaming.outbox import enqueue, enqueue_messages
 
 __all__ = [
     "OUTBOX",
@@ -28,7 +30,9 @@ __all__ = [
     "check_decidable",
     "decide_action",
     "decide_alert",
+    "label_wafer",
     "next_decision",
+    "replay_dead_letter",
 ]
 
 OUTBOX = "console-decisions"
@@ -201,6 +205,102 @@ def decide_action(
     enqueue(connection, OUTBOX, [event])
     announce(connection, [("actions", action.alert_id or action_id)])
     return event
+
+
+def label_wafer(
+    connection: Connection,
+    site: str,
+    substrate_id: str,
+    patterns: tuple[str, ...],
+    *,
+    by: str,
+    comment: str,
+    now_ms: int,
+) -> Label:
+    """Confirm or correct what a wafer shows, inside the caller's transaction.
+
+    Raises:
+        MissingError: the wafer is not stored.
+        DataError: a pattern has no name of ours, or 'None' stands beside others.
+    """
+    unknown = set(patterns) - set(PATTERNS)
+    if unknown or not patterns or ("None" in patterns and len(patterns) > 1):
+        raise DataError(
+            f"{', '.join(patterns) or 'nothing'} is no label: use one or more of"
+            f" {', '.join(PATTERNS)}, 'None' alone"
+        )
+    wafers, labels = tables.wafers, tables.labels
+    here = (wafers.c.site == site) & (wafers.c.substrate_id == substrate_id)
+    lot_id = connection.execute(select(wafers.c.lot_id).where(here)).scalar()
+    if lot_id is None:
+        raise MissingError(f"no wafer {substrate_id!r} at {site!r} is stored")
+    before = connection.execute(
+        select(labels.c.patterns, labels.c.time_ms, labels.c.by).where(
+            labels.c.site == site, labels.c.substrate_id == substrate_id
+        )
+    ).first()
+    time_ms = max(fab_now_ms(connection, site, now_ms), before.time_ms + 1 if before else 0)
+    event = Label(
+        event_id=derived_id("label", site, substrate_id, by, time_ms),
+        site=site,
+        time_ms=time_ms,
+        lot_id=lot_id,
+        substrate_id=substrate_id,
+        patterns=patterns,
+        by=by,
+        comment=comment,
+    )
+    write(connection, label_rows(event))
+    _audit(
+        connection,
+        now_ms,
+        by,
+        "wafer.labelled",
+        f"{site}/{substrate_id}",
+        comment,
+        before={"patterns": before.patterns, "by": before.by} if before else {},
+        after={"patterns": json.dumps(patterns), "by": by},
+    )
+    enqueue(connection, OUTBOX, [event])
+    announce(connection, [("labels", site)])
+    return event
+
+
+def replay_dead_letter(
+    connection: Connection, letter: DeadLetter, *, by: str, comment: str, now_ms: int
+) -> None:
+    """Put the original record back where it was, inside the caller's transaction.
+
+    Raises:
+        ConflictError: it has been replayed already.
+        DataError: the letter does not have the whole record.
+    """
+    if len(letter.value) != letter.value_bytes:
+        raise DataError(
+            f"this letter has {len(letter.value)} of {letter.value_bytes} bytes:"
+            " replay the record from where it came from"
+        )
+    table = tables.dead_letters
+    claimed = connection.execute(
+        table.update()
+        .where(table.c.event_id == letter.event_id, table.c.replayed_by == "")
+        .values(replayed_by=by)
+    )
+    if claimed.rowcount != 1:
+        raise ConflictError("this record has been replayed already, or is no longer stored")
+    _audit(
+        connection,
+        now_ms,
+        by,
+        "letter.replayed",
+        letter.event_id,
+        comment,
+        before={},
+        after={"topic": letter.source_topic},
+    )
+    message = Message(letter.source_topic, letter.source_key, letter.value, letter.source_headers)
+    enqueue_messages(connection, OUTBOX, [message])
+    announce(connection, [("health", letter.site)])
 
 
 def _audit(

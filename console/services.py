@@ -1,6 +1,7 @@
 """What every request needs: the read transaction, the strings, the strip; made once per app."""
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -19,8 +20,10 @@ from console.queries import overview
 from console.store import project
 from console.strings import LANGUAGES, Strings, strings_for
 from console.views import Strip
+from contracts.errors import FabpilotError
 from contracts.topics import Stream, topic_name
 from streaming.database import read_only
+from streaming.log import Log
 from streaming.offsets import load_offsets
 from streaming.outbox import Relay
 from streaming.outbox import create_tables as create_outbox_tables
@@ -32,7 +35,10 @@ LOOP = "console"
 """Name of the loop that reads the log: of its offsets and its lease."""
 
 _RELAY_EVERY_S = 1.0
+_LAG_EVERY_S = 1.0
 _STOP_S = 1.5
+# New topics are noticed within this time; asking a broker more often would be rude.
+_TOPICS_S = 2.0
 
 
 class Services:
@@ -50,6 +56,10 @@ class Services:
         self.workers: list[Worker] = []
         self._loop: Worker | None = None
         self._relay: Worker | None = None
+        # Measured beside the requests: a log that is down must not hold up a page.
+        self._lag: int | None = None
+        self._there: frozenset[str] = frozenset()
+        self._topics_until = 0.0
 
     def start(self) -> None:
         """Make the tables and start the threads."""
@@ -84,6 +94,7 @@ class Services:
             self._loop,
             self._relay,
             Worker("dead letters", read_dead_letters, pause_s=0.1),
+            Worker("lag", lambda stop: self._measure_lag(log), pause_s=_LAG_EVERY_S),
         ]
         for worker in self.workers:
             worker.start()
@@ -105,9 +116,23 @@ class Services:
 
     def _existing(self, streams: Iterable[Stream]) -> list[str]:
         assert self.deps.log is not None
-        there = self.deps.log.topics()
+        now = time.monotonic()
+        if now >= self._topics_until:
+            self._there = frozenset(self.deps.log.topics())
+            self._topics_until = now + _TOPICS_S
         names = [topic_name(site.name, stream) for stream in streams for site in self.deps.sites]
-        return [name for name in names if name in there]
+        return [name for name in names if name in self._there]
+
+    def _measure_lag(self, log: Log) -> None:
+        """Note how many records of the log the read model does not show yet."""
+        try:
+            ends = log.ends(self.topics())
+            with self.read() as connection:
+                offsets = load_offsets(connection, LOOP)
+        except FabpilotError:
+            self._lag = None
+            raise
+        self._lag = sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
 
     def published_soon(self) -> None:
         """Have the relay look now rather than in a second."""
@@ -144,16 +169,8 @@ class Services:
             model=f"{model.name} v{model.version}" if model else "",
             device=(model.device or model.provider) if model else "",
             projector=self.projector(),
-            lag_records=self.lag(connection),
+            lag_records=self._lag,
         )
-
-    def lag(self, connection: Connection) -> int | None:
-        """Records in the log that the read model does not show yet; None without a log."""
-        if self.deps.log is None:
-            return None
-        offsets = load_offsets(connection, LOOP)
-        ends = self.deps.log.ends(self.topics())
-        return sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
 
     def ready(self) -> str:
         """Why the console cannot do its work, or ''."""

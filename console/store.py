@@ -13,7 +13,8 @@ import structlog
 from sqlalchemy import Connection, Table, case, delete, select, tuple_
 
 from console import tables
-from console.projections import Rows, rows_of
+from console.projections import rows_of
+from console.snapshots import Rows
 from console.upsert import Row, insert_missing, larger, later, next_numbers, upsert
 from contracts.errors import DataError
 from contracts.events import Event

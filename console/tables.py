@@ -318,6 +318,7 @@ dead_letters = Table(
     Column("topic", String(200), nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
+    Column("replayed_by", String(200), nullable=False, default=""),
 )
 """`topic`, `partition` and `offset` say where the dead letter itself is, for replay."""
 

@@ -327,6 +327,7 @@ class DeadLetterView(_View):
     error: str
     reason: str
     stage: str
+    replayed_by: str = Field(description="who put the record back, or ''")
 
 
 class AuditEntry(_View):

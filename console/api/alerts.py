@@ -37,6 +37,8 @@ Name = Annotated[
 Comment = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
 StateFilter = Literal["open", "all", "new", "acknowledged", "shelved", "resolved", "normal"]
 
+# As many as an alert names; more would make the picture no clearer and the answer slow.
+_STACKED = 100
 # A shelf is for a known nuisance: beyond three days it is forgetting (ISA-18.2 asks for a limit).
 _MAX_SHELF_H = 72.0
 
@@ -145,8 +147,8 @@ def stacks(services: Using, alert_id: str) -> Stacks:
     alert = _alert(services, alert_id)
     with services.read() as connection:
         return Stacks(
-            affected=stacked_map(connection, alert.site, alert.affected),
-            unaffected=stacked_map(connection, alert.site, alert.unaffected),
+            affected=stacked_map(connection, alert.site, alert.affected[-_STACKED:]),
+            unaffected=stacked_map(connection, alert.site, alert.unaffected[-_STACKED:]),
         )
 
 

@@ -7,10 +7,12 @@ from sqlalchemy import Connection, case, func, select
 from console import tables
 from console.queries.alerts import OPEN_STATES, state_of
 from console.views import AuditEntry, DeadLetterView, Page, ShiftPoint, Strip
+from contracts.records import TopicPartition
 
 __all__ = [
     "audit_trail",
     "changes_after",
+    "dead_letter_place",
     "dead_letters",
     "last_change",
     "last_shift",
@@ -139,10 +141,20 @@ def dead_letters(connection: Connection, limit: int, offset: int) -> Page[DeadLe
             error=row.error,
             reason=row.reason,
             stage=row.stage,
+            replayed_by=row.replayed_by,
         )
         for row in rows
     ]
     return Page(items=items, total=_count(connection, table), limit=limit, offset=offset)
+
+
+def dead_letter_place(connection: Connection, event_id: str) -> tuple[TopicPartition, int] | None:
+    """Where in the log a dead letter is, or None if it is not stored."""
+    table = tables.dead_letters
+    row = connection.execute(
+        select(table.c.topic, table.c.partition, table.c.offset).where(table.c.event_id == event_id)
+    ).first()
+    return (TopicPartition(row.topic, row.partition), row.offset) if row else None
 
 
 def audit_trail(

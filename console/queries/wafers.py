@@ -26,6 +26,7 @@ from console.views import (
 from contracts.wafer_map import CANONICAL_SIZE, canonical_map
 
 __all__ = [
+    "label_queue",
     "list_wafers",
     "pixels",
     "products",
@@ -127,6 +128,20 @@ def list_wafers(
     )
     items = [WaferView(**row._mapping) for row in rows]
     return Page(items=items, total=total, limit=limit, offset=offset)
+
+
+def label_queue(connection: Connection, limit: int) -> list[WaferView]:
+    """Mapped wafers without a label, those the model is least sure of first."""
+    labelled = select(tables.labels.c.event_id).where(
+        tables.labels.c.site == _w.c.site, tables.labels.c.substrate_id == _w.c.substrate_id
+    )
+    rows = connection.execute(
+        _joined(*_COLUMNS)
+        .where(_m.c.event_id.is_not(None), _p.c.event_id.is_not(None), ~labelled.exists())
+        .order_by(_p.c.probability, _w.c.seen.desc())
+        .limit(limit)
+    )
+    return [WaferView(**row._mapping) for row in rows]
 
 
 def products(connection: Connection) -> list[str]:

@@ -24,7 +24,7 @@ function person() {
   return name;
 }
 
-export async function decide(url, decision) {
+export async function decide(url, decision, done = `done.${decision.decision}`) {
   const by = person();
   if (!by) return false;
   const answer = await fetch(url, {
@@ -33,7 +33,7 @@ export async function decide(url, decision) {
     body: JSON.stringify({ ...decision, by }),
   }).catch(() => null);
   if (answer?.ok) {
-    toast(say(`done.${decision.decision}`));
+    toast(say(done));
     document.dispatchEvent(new CustomEvent("fabpilot:changed"));
     return true;
   }
@@ -61,5 +61,18 @@ export function listenToDecisions() {
     const buttons = [...form.querySelectorAll("button")];
     for (const button of buttons) button.disabled = true;
     if (!(await decide(form.dataset.decide, body))) for (const button of buttons) button.disabled = false;
+  });
+}
+
+// Labels and replays: one press, one post.
+export function listenToUpkeep() {
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-pattern], [data-replay]");
+    if (!button) return;
+    button.disabled = true;
+    const told = button.dataset.replay
+      ? await decide(button.dataset.replay, {}, "done.replay")
+      : await decide(button.closest("[data-label]").dataset.label, { patterns: [button.dataset.pattern] }, "done.label");
+    button.disabled = told;
   });
 }

@@ -64,6 +64,7 @@ export function listenToKeys() {
       "/": () => document.querySelector("[data-search]")?.focus(),
       "?": () => help.showModal(),
     };
+    document.querySelector(`[data-digit="${/^[1-9]$/.test(event.key) ? event.key : ""}"]`)?.click();
     if (!actions[event.key]) return;
     if (event.key === "/") event.preventDefault();
     actions[event.key]();

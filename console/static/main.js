@@ -1,7 +1,7 @@
 // Ties the page together. Every page works without this; with it, it is live and has keys.
 
 import { drawCharts } from "./charts.js";
-import { listenToDecisions, personField } from "./decide.js";
+import { listenToDecisions, listenToUpkeep, personField } from "./decide.js";
 import { listenToKeys } from "./keys.js";
 import { goLive } from "./live.js";
 import { drawMaps, listenToHeat } from "./maps.js";
@@ -36,6 +36,7 @@ listenToTheme();
 listenToHeat();
 personField();
 listenToDecisions();
+listenToUpkeep();
 listenToKeys();
 hydrate(document);
 goLive(hydrate);

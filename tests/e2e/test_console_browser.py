@@ -254,6 +254,20 @@ def test_keys_reach_every_page_and_the_search(full, visit):
         expect(page.locator("#alerts")).to_contain_text("No alert matches")
 
 
+def test_a_wafer_is_labelled_with_one_key(full, visit):
+    with running(**deps(full)) as server:
+        page = visit(server)
+        page.goto("/models")
+        ready(page)
+        page.locator("#who").fill("Kim Minji")
+        page.locator("h1").click()
+        judged = page.locator(".labelling-map .tile-name").inner_text()
+        page.keyboard.press("9")
+        expect(page.locator(".labelling-map .tile-name")).not_to_have_text(judged)
+        page.goto(f"/wafers/{SITE}/{judged}")
+        expect(page.locator(".facts")).to_contain_text("Scratch says Kim Minji")
+
+
 def test_in_korean(full, visit):
     with running(**deps(full)) as server:
         page = visit(server, locale="ko-KR")

@@ -7,7 +7,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from console import Site
+from console import Site, tables
 from console.decisions import OUTBOX
 from console.store import announce, project
 from console.tables import create_tables
@@ -120,8 +120,6 @@ def test_a_change_reaches_a_waiting_browser_at_once(engine):
 
 
 def test_a_browser_that_was_away_too_long_is_told_to_start_again(engine):
-    from console import tables
-
     tell(engine, *["alerts"] * 5)
     with engine.begin() as connection:
         connection.execute(tables.changes.delete().where(tables.changes.c.id <= 3))
@@ -174,6 +172,7 @@ def test_from_the_log_to_the_page_and_back(engine, log):
         checks = {one["name"]: one["status"] for one in get(server, "/api/v1/health")["checks"]}
         assert checks == {
             "console projector": "ok", "console relay": "ok", "console dead letters": "ok",
+            "console lag": "ok",
         }  # fmt: skip
         began = time.monotonic()
     assert time.monotonic() - began < 3

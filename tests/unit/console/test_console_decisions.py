@@ -1,4 +1,6 @@
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
@@ -13,12 +15,13 @@ from console.decisions import (
     next_decision,
 )
 from console.queries.alerts import alert_detail, list_alerts
+from console.store import project
 from console.strings import strings_for
 from contracts.codec import decode
 from contracts.errors import ConflictError
 from contracts.events import Action, AlertDecision
 from streaming.outbox import metadata
-from tests.console_events import ACTION_ID, ALERT_ID, delivered, inhibit_action
+from tests.console_events import ACTION_ID, ALERT_ID, delivered, dump, inhibit_action
 from tests.factories import NOON_MS
 
 HOUR_MS = 3_600_000
@@ -150,10 +153,27 @@ def test_an_action_is_decided_once(full, verdict):
     assert len(waiting(full)) == 1
 
 
+def test_of_many_who_decide_at_once_one_wins(full):
+    barrier = threading.Barrier(6)
+
+    def one(number):
+        barrier.wait(10)
+        try:
+            approve(full, ("approve", "reject")[number % 2], by=f"engineer {number}")
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(one, range(6)))
+    assert sum(won) == 1
+    (row,) = trail(full)
+    (event,) = waiting(full)
+    assert row.who == event.by == f"engineer {won.index(True)}"
+
+
 @pytest.mark.parametrize("status", ["applied", "failed", "approved"])
 def test_what_the_fab_did_meanwhile_is_respected(full, status):
-    from console.store import project
-
     with full.begin() as connection:
         project(connection, delivered([inhibit_action(event_id="x", status=status, by="fab")]))
     with pytest.raises(ConflictError, match=status):
@@ -168,9 +188,6 @@ def test_there_must_be_something_to_decide_about(engine):
 
 
 def test_our_own_decision_coming_back_from_the_log_changes_nothing(full):
-    from console.store import project
-    from tests.console_events import dump
-
     event = decide(full, "acknowledge")
     action = approve(full)
     before = dump(full)
