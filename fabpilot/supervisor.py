@@ -175,7 +175,7 @@ class Supervisor:
         while not stop.wait(0.25):
             self.check()
 
-    def close(self, grace_s: float = 4.0) -> None:
+    def close(self, grace_s: float = 3.0) -> None:
         """End all children: ask, wait together for `grace_s` seconds, then insist."""
         for child in self.children:
             child.terminate()
