@@ -30,7 +30,7 @@ class ModelInfo:
     """One version of a model, as the registry and the server know it.
 
     Attributes:
-        alias: 'champion', 'challenger', 'previous' or ''.
+        alias: 'champion', 'challenger', 'previous', several joined by ', ', or ''.
         sha256: digest of the model file.
         provider: the ONNX Runtime provider that really runs it; '' if it does not serve.
         device: 'cpu', 'cuda:0 (H100)'; '' if it does not serve.

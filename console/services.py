@@ -156,7 +156,7 @@ class Services:
     def serving(self) -> ModelInfo | None:
         """The model that decides: the champion, or whichever really runs."""
         models = list(self.deps.model_info())
-        champions = [model for model in models if model.alias == "champion"]
+        champions = [model for model in models if "champion" in model.alias.split(", ")]
         return next(iter(champions or [model for model in models if model.provider]), None)
 
     def strip(self, connection: Connection) -> Strip:

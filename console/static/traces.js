@@ -4,7 +4,7 @@ import { say } from "./strings.js";
 import { extent, frame, node, path, textWidth } from "./svg.js";
 
 // The unit is the variable's suffix, as everywhere in fabpilot.
-const UNITS = { w: "W", pa: "Pa", c: "°C", s: "s", v: "V", a: "A", sccm: "sccm", nm: "nm", mm: "mm", um: "µm", hz: "Hz", rpm: "rpm", pct: "%", percent: "%", kpa: "kPa", mtorr: "mTorr", n: "N", db: "dB", lpm: "L/min", mpa: "MPa", ohm: "Ω" };
+const UNITS = { w: "W", pa: "Pa", c: "°C", s: "s", v: "V", a: "A", sccm: "sccm", nm: "nm", mm: "mm", um: "µm", hz: "Hz", rpm: "rpm", pct: "%", percent: "%", kpa: "kPa", mtorr: "mTorr", n: "N", db: "dB", lpm: "L/min", mpa: "MPa", ohm: "Ω", ma: "mA", kev: "keV", ev: "eV", upa: "µPa", m3: "1/m³", kv: "kV", kw: "kW", mm3: "mm³" };
 
 export function unitOf(variable) {
   return UNITS[variable.split("_").at(-1)] ?? "";
