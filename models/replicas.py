@@ -9,15 +9,16 @@ machine is idle, and beside other busy processes it was seen to fall to a twenti
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Replicas", "usable_cores"]
+__all__ = ["Replicas", "one_core", "usable_cores"]
 
 Net = TypeVar("Net", bound=nn.Module)
 Item = TypeVar("Item")
@@ -30,6 +31,17 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Torch works on one core inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Replicas(Generic[Net]):

@@ -26,7 +26,7 @@ from models.data import MapSet
 from models.evaluate import Predict, confusion_matrix, f1_scores
 from models.networks import WaferMapNet
 from models.options import Device, EpochMetrics, Progress, TrainOptions
-from models.replicas import Replicas
+from models.replicas import Replicas, one_core
 from models.sampling import class_shares, epoch_order, prior_shift
 
 __all__ = ["Trained", "predictor", "train"]
@@ -163,7 +163,9 @@ def predictor(net: WaferMapNet) -> Predict:
     """The network as `evaluate` wants it: canonical maps in, probabilities out, all numpy."""
 
     def predict(maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        with torch.inference_mode():
+        # One core: a small network gains little from more, and waits long for them on a busy
+        # machine (see replicas.py).
+        with one_core(), torch.inference_mode():
             probabilities: npt.NDArray[np.float32] = net(torch.from_numpy(maps))[0].numpy()
         return probabilities
 
