@@ -27,6 +27,8 @@ from streaming.offsets import load_offsets
 __all__ = ["Cached", "health_of", "registered_models"]
 
 _COMPONENTS = ("onnxruntime-gpu", "onnxruntime", "mlflow-skinny", "fastapi", "kafka-python")
+# What the Models page shows of a version; its MLflow run has the rest.
+_FIGURES = ("macro_f1", "accuracy", "exact_match", "ece")
 _LOW_DISK_BYTES = 2 * 1024**3
 # A few lots behind is a pause; more is a process that is down or too slow. A wafer is one record
 # for the processor and about thirty for the controller.
@@ -78,7 +80,8 @@ def registered_models(settings: Settings, engine: sa.Engine) -> Sequence[ModelIn
                 sha256=found.sha256,
                 provider=provider if is_serving else "",
                 device=_device(provider) if is_serving else "",
-                metrics=found.metrics,
+                metrics={k: found.metrics[k] for k in _FIGURES if k in found.metrics},
+                labels=[k.removeprefix("f1_") for k in found.metrics if k.startswith("f1_")],
                 created_ms=found.created_ms,
             )
         )
