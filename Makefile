@@ -23,7 +23,7 @@ demo: $(STAMP) ## Run the main job: a fab, a model, alerts at http://127.0.0.1:8
 	$(BIN)/fabpilot demo
 
 test: $(STAMP) ## Run the tests with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term $(ARGS)
 
 lint: $(STAMP) ## ruff, its formatter, and the compose file against its schema
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ class Child:
         name: for people; also the name of its output file.
         arguments: of the `fabpilot` command.
         folder: where its standard error goes, `<name>.log`.
-        keep_running: start it again when it ends by itself.
+        keep_running: start it again when it fails; one that ends well has done its work.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Supervisor:
         """Start again what has died and should run. Call it every second or so."""
         now = self._clock()
         for child in self.children:
-            if child.code is None or not child.keep_running or now < child.not_before:
+            if not child.code or not child.keep_running or now < child.not_before:
                 continue
             if child.not_before:
                 child.not_before = 0.0
