@@ -34,10 +34,12 @@ def epoch_order(
     count = len(labels)
     if shares is None:
         return torch.randperm(count, generator=chance)
+    # Rounded cumulatively, so that the parts add up to `count`.
+    quotas = np.diff(np.rint(np.cumsum(shares) * count), prepend=0).astype(np.int64)
     parts = []
-    for number, share in enumerate(shares):
+    for number, quota in enumerate(quotas):
         rows = torch.nonzero(labels == number).squeeze(1)
-        wanted = round(float(share) * count)
+        wanted = int(quota)
         while wanted > 0 and len(rows) > 0:
             part = rows[torch.randperm(len(rows), generator=chance)[:wanted]]
             parts.append(part)

@@ -232,6 +232,7 @@ def test_rare_classes_are_shown_more_often(drawn: Drawn) -> None:
     shares = class_shares(maps, 0.5)
     assert shares is not None
     order = epoch_order(torch.from_numpy(maps.labels), shares, torch.Generator().manual_seed(0))
+    assert len(order) == len(maps)
     shown = np.bincount(maps.labels[order.numpy()], minlength=4) / len(order)
     true = np.array(list(maps.class_counts().values())) / len(maps)
     assert shown == pytest.approx(shares, abs=0.01)
