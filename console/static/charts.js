@@ -1,5 +1,6 @@
 // The shift's yield and risk, the state strips, and modules of one kind side by side.
 
+import { getJson } from "./net.js";
 import { say } from "./strings.js";
 import { extent, frame, node, path, textWidth } from "./svg.js";
 import { unitOf } from "./traces.js";
@@ -84,8 +85,7 @@ function levels(details) {
     details.dataset.filled = "yes";
     const box = details.querySelector(".levels-charts");
     const query = new URLSearchParams({ site: details.dataset.site, kind: details.dataset.kind });
-    const answer = await fetch(`/api/v1/equipment/levels?${query}`).catch(() => null);
-    const found = answer?.ok ? Object.entries(await answer.json()) : [];
+    const found = Object.entries((await getJson(`/api/v1/equipment/levels?${query}`)) ?? {});
     const note = document.createElement("p");
     note.className = "muted";
     note.textContent = found.length ? say("level.note") : say("level.none");

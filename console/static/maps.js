@@ -1,5 +1,7 @@
 // Wafer maps on canvas: off the wafer blank, pass light, fail dark; the heatmap in one hue over it.
 
+import { getJson } from "./net.js";
+
 const FULL = Math.PI * 2;
 const MAPS_AT_ONCE = 60;
 const NOTCH = 0.035; // of the radius; SEMI M1 has a 1 mm notch, drawn larger so that it is seen
@@ -97,9 +99,8 @@ function paintStack(canvas, stack) {
 
 async function fetchMaps(names) {
   const query = names.map((name) => `wafer=${encodeURIComponent(name)}`).join("&");
-  const answer = await fetch(`/api/v1/maps?${query}`);
-  if (!answer.ok) throw new Error(`maps: ${answer.status}`);
-  for (const map of await answer.json()) cache.set(`${map.site}/${map.substrate_id}`, map);
+  // Without an answer the outline alone is drawn, and the next change tries again.
+  for (const map of (await getJson(`/api/v1/maps?${query}`)) ?? []) cache.set(`${map.site}/${map.substrate_id}`, map);
 }
 
 export async function drawMaps(root, again = false) {
@@ -107,11 +108,7 @@ export async function drawMaps(root, again = false) {
   // A map that came without its prediction may have it by now.
   const missing = [...new Set(canvases.map((one) => one.dataset.wafer))].filter((name) => !cache.get(name)?.heatmap);
   for (let at = 0; !again && at < missing.length; at += MAPS_AT_ONCE) {
-    try {
-      await fetchMaps(missing.slice(at, at + MAPS_AT_ONCE));
-    } catch {
-      break; // the outline alone is drawn below, and the next change tries again
-    }
+    await fetchMaps(missing.slice(at, at + MAPS_AT_ONCE));
   }
   for (const canvas of canvases) paintWafer(canvas, cache.get(canvas.dataset.wafer));
   if (cache.size > 2000) cache.clear();
@@ -125,9 +122,9 @@ async function drawStacks(root, again) {
   if (!canvases.length) return;
   const id = canvases[0].dataset.alertId;
   if (!stacks.has(id)) {
-    const answer = await fetch(`/api/v1/alerts/${encodeURI(id)}/stacks`);
-    if (!answer.ok) return;
-    stacks.set(id, await answer.json());
+    const answer = await getJson(`/api/v1/alerts/${encodeURI(id)}/stacks`);
+    if (!answer) return;
+    stacks.set(id, answer);
   }
   const found = stacks.get(id);
   // One scale for both, or the quiet one would look as bad as the loud one.

@@ -1,5 +1,6 @@
 // The suspect's trace over the grey band of normal ones; variables ranked by |z|.
 
+import { getJson } from "./net.js";
 import { say } from "./strings.js";
 import { extent, frame, node, path, textWidth } from "./svg.js";
 
@@ -43,13 +44,12 @@ async function fill(section) {
   const note = section.querySelector("[data-traces-note]");
   const list = section.querySelector("[data-variables]");
   const figure = section.querySelector("[data-trace-chart]");
-  const answer = await fetch(`/api/v1/alerts/${encodeURI(section.dataset.traces)}/traces`).catch(() => null);
-  if (!answer || !answer.ok) {
+  const traces = await getJson(`/api/v1/alerts/${encodeURI(section.dataset.traces)}/traces`);
+  if (!traces) {
     list.replaceChildren();
-    note.textContent = answer ? say("trace.none") : say("failed");
+    note.textContent = say("trace.none");
     return;
   }
-  const traces = await answer.json();
   note.textContent = traces.normal_wafers
     ? say("trace.note", { n: traces.suspect_wafers, m: traces.normal_wafers, modules: traces.normal_modules.join(", "), recipe: traces.recipe_id })
     : say("trace.alone", { n: traces.suspect_wafers, recipe: traces.recipe_id });

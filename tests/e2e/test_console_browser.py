@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -88,7 +89,14 @@ def full(engine):
 
 
 @pytest.fixture
-def visit(browser):
+def serve():
+    """Starts consoles; they stop after the pages that look at them are closed."""
+    with ExitStack() as consoles:
+        yield lambda engine: consoles.enter_context(running(**deps(engine)))
+
+
+@pytest.fixture
+def visit(browser, serve):
     """Opens a console in a fresh profile; the test fails on foreign requests and page errors."""
     opened = []
 
@@ -110,7 +118,7 @@ def visit(browser):
     yield open_page
     for context, origin, faults, requests in opened:
         context.close()
-        assert faults == []
+        assert faults == [], "the page complained"
         assert requests
         assert all(url.startswith(f"{origin}/") for url in requests)
 
@@ -132,146 +140,147 @@ def ready(page):
     expect(page.locator("body[data-ready]")).to_be_attached()
 
 
-def test_an_engineer_opens_an_alert_and_approves_its_action(full, visit):
-    with running(**deps(full)) as server:
-        page = visit(server)
-        page.goto("/")
-        ready(page)
-        # By keyboard: the first alert, opened.
-        page.keyboard.press("j")
-        expect(page.locator("tr.selected")).to_have_attribute("data-alert", ALERT_ID)
-        page.keyboard.press("Enter")
-        expect(page).to_have_url(f"{server_url(server)}/alerts/{ALERT_ID}")
-        ready(page)
-        expect(page.locator("h1")).to_contain_text("Edge-Ring on 17 of 20 wafers after ETCH-04/B")
+def test_an_engineer_opens_an_alert_and_approves_its_action(serve, full, visit):
+    server = serve(full)
+    page = visit(server)
+    page.goto("/")
+    ready(page)
+    # By keyboard: the first alert, opened.
+    page.keyboard.press("j")
+    expect(page.locator("tr.selected")).to_have_attribute("data-alert", ALERT_ID)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{server_url(server)}/alerts/{ALERT_ID}")
+    ready(page)
+    expect(page.locator("h1")).to_contain_text("Edge-Ring on 17 of 20 wafers after ETCH-04/B")
 
-        # The maps are drawn, the affected ones with a ring; the heatmap comes and goes with h.
-        tile = page.locator("canvas[data-wafer][data-painted=yes]").first
-        plain = tile.evaluate(COUNT)
-        assert plain["dark"] > 100
-        assert plain["light"] > plain["dark"]
-        assert plain["warm"] == 0
-        page.keyboard.press("h")
-        expect(page.locator("#heat")).to_be_checked()
-        assert tile.evaluate(COUNT)["warm"] > 200
-        page.keyboard.press("h")
-        assert tile.evaluate(COUNT) == plain
-        affected = page.locator("canvas[data-stack=affected][data-painted=yes]").evaluate(COUNT)
-        others = page.locator("canvas[data-stack=unaffected][data-painted=yes]").evaluate(COUNT)
-        assert affected["dark"] > 10 * (others["dark"] + 1)
+    # The maps are drawn, the affected ones with a ring; the heatmap comes and goes with h.
+    tile = page.locator("canvas[data-wafer][data-painted=yes]").first
+    plain = tile.evaluate(COUNT)
+    assert plain["dark"] > 100
+    assert plain["light"] > plain["dark"]
+    assert plain["warm"] == 0
+    page.keyboard.press("h")
+    expect(page.locator("#heat")).to_be_checked()
+    assert tile.evaluate(COUNT)["warm"] > 200
+    page.keyboard.press("h")
+    assert tile.evaluate(COUNT) == plain
+    affected = page.locator("canvas[data-stack=affected][data-painted=yes]").evaluate(COUNT)
+    others = page.locator("canvas[data-stack=unaffected][data-painted=yes]").evaluate(COUNT)
+    assert affected["dark"] > 10 * (others["dark"] + 1)
 
-        # The suspect's trace, worst variable first.
-        expect(page.locator("[data-variables] button").first).to_contain_text("rf_reflected_w")
-        expect(page.locator("[data-trace-chart] path.suspect")).to_be_visible()
-        expect(page.locator("[data-trace-chart] path.band")).to_be_attached()
+    # The suspect's trace, worst variable first.
+    expect(page.locator("[data-variables] button").first).to_contain_text("rf_reflected_w")
+    expect(page.locator("[data-trace-chart] path.suspect")).to_be_visible()
+    expect(page.locator("[data-trace-chart] path.band")).to_be_attached()
 
-        # Nobody decides without a name.
-        page.get_by_role("button", name="Approve").click()
-        expect(page.locator("#toast")).to_contain_text("Say who you are")
-        page.locator("#who").fill("Kim Minji")
-        page.locator("#action textarea").fill("matches the RF alarm of this morning")
-        page.get_by_role("button", name="Approve").click()
-        expect(page.locator("#action .chip")).to_have_text("Approved")
-        expect(page.locator("#action")).to_contain_text("Kim Minji")
-        expect(page.locator("#timeline")).to_contain_text("matches the RF alarm of this morning")
+    # Nobody decides without a name.
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#toast")).to_contain_text("Say who you are")
+    page.locator("#who").fill("Kim Minji")
+    page.locator("#action textarea").fill("matches the RF alarm of this morning")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#action .chip")).to_have_text("Approved")
+    expect(page.locator("#action")).to_contain_text("Kim Minji")
+    expect(page.locator("#timeline")).to_contain_text("matches the RF alarm of this morning")
 
-        page.locator("h1").click()
-        page.keyboard.press("a")
-        expect(page.locator("#alert-head .chip")).to_have_text("Acknowledged")
-        page.goto("/actions")
-        expect(page.locator("#audit tbody tr")).to_have_count(2)
+    page.locator("h1").click()
+    page.keyboard.press("a")
+    expect(page.locator("#alert-head .chip")).to_have_text("Acknowledged")
+    page.goto("/actions")
+    expect(page.locator("#audit tbody tr")).to_have_count(2)
 
 
 def server_url(server):
     return f"http://127.0.0.1:{server.port}"
 
 
-def test_rows_appear_and_change_without_a_reload(engine, visit):
-    with running(**deps(engine)) as server:
-        page = visit(server)
-        page.goto("/")
-        ready(page)
-        expect(page.locator("#alerts")).to_contain_text("fabpilot sim run --scenario demo")
-        page.evaluate("window.untouched = true")
-        with engine.begin() as connection:
-            project(connection, delivered([edge_ring_alert(6, revision=1, severity="medium")]))
-        expect(page.locator("#alerts tbody tr")).to_have_count(1)
-        expect(page.locator("#alerts .severity")).to_have_text("Medium")
-        page.keyboard.press("j")
-        with engine.begin() as connection:
-            project(connection, delivered([edge_ring_alert(6, revision=2), inhibit_action()]))
-        expect(page.locator("#alerts .severity")).to_have_text("High")
-        expect(page.locator("#alerts tbody tr")).to_contain_text("Inhibit ETCH-04/B")
-        # The choice made by keyboard is kept, and it is still the same page.
-        expect(page.locator("tr.selected")).to_have_count(1)
-        assert page.evaluate("window.untouched")
+def test_rows_appear_and_change_without_a_reload(serve, engine, visit):
+    server = serve(engine)
+    page = visit(server)
+    page.goto("/")
+    ready(page)
+    expect(page.locator("#alerts")).to_contain_text("fabpilot sim run --scenario demo")
+    page.evaluate("window.untouched = true")
+    with engine.begin() as connection:
+        project(connection, delivered([edge_ring_alert(6, revision=1, severity="medium")]))
+    expect(page.locator("#alerts tbody tr")).to_have_count(1)
+    expect(page.locator("#alerts .severity")).to_have_text("Medium")
+    page.keyboard.press("j")
+    with engine.begin() as connection:
+        project(connection, delivered([edge_ring_alert(6, revision=2), inhibit_action()]))
+    expect(page.locator("#alerts .severity")).to_have_text("High")
+    expect(page.locator("#alerts tbody tr")).to_contain_text("Inhibit ETCH-04/B")
+    # The choice made by keyboard is kept, and it is still the same page.
+    expect(page.locator("tr.selected")).to_have_count(1)
+    assert page.evaluate("window.untouched")
 
 
-def test_a_lost_connection_is_said(full, visit):
-    with running(**deps(full)) as server:
-        page = visit(server, faults_allowed=True)
-        page.goto("/")
-        ready(page)
-        expect(page.locator("body[data-beat]")).to_be_attached()
-        expect(page.locator("#connection")).to_be_hidden()
+def test_a_lost_connection_is_said(serve, full, visit):
+    server = serve(full)
+    page = visit(server, faults_allowed=True)
+    page.goto("/")
+    ready(page)
+    expect(page.locator("body[data-beat]")).to_be_attached()
+    expect(page.locator("#connection")).to_be_hidden()
+    server.should_exit = True
     expect(page.locator("#connection")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_fits_and_paints(full, visit, scheme):
-    with running(**deps(full)) as server:
-        page = visit(server, color_scheme=scheme)
-        for path in PAGES:
-            page.goto(path)
-            ready(page)
-            width = page.evaluate("document.documentElement.scrollWidth")
-            assert width <= 1280, f"{path} scrolls sideways at 1280 pixels"
-            red = page.evaluate(
-                "Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
-            )
-            assert (red < 100) == (scheme == "dark"), path
-
-
-def test_keys_reach_every_page_and_the_search(full, visit):
-    with running(**deps(full)) as server:
-        page = visit(server)
-        page.goto("/")
-        for key, path in (("w", "/wafers"), ("e", "/equipment"), ("m", "/models"),
-                          ("a", "/actions"), ("h", "/health"), ("n", "/")):  # fmt: skip
-            ready(page)
-            page.keyboard.press("g")
-            page.keyboard.press(key)
-            expect(page).to_have_url(server_url(server) + path)
+def test_every_page_fits_and_paints(serve, full, visit, scheme):
+    server = serve(full)
+    page = visit(server, color_scheme=scheme)
+    for path in PAGES:
+        page.goto(path)
         ready(page)
-        page.keyboard.press("?")
-        expect(page.locator("dialog#help")).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(page.locator("dialog#help")).to_be_hidden()
-        page.keyboard.press("/")
-        page.keyboard.type("scratch")
-        page.keyboard.press("Enter")
-        expect(page).to_have_url(f"{server_url(server)}/?q=scratch&state=open")
-        expect(page.locator("#alerts")).to_contain_text("No alert matches")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 1280, f"{path} scrolls sideways at 1280 pixels"
+        red = page.evaluate(
+            "Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
+        )
+        assert (red < 100) == (scheme == "dark"), path
 
 
-def test_a_wafer_is_labelled_with_one_key(full, visit):
-    with running(**deps(full)) as server:
-        page = visit(server)
-        page.goto("/models")
+def test_keys_reach_every_page_and_the_search(serve, full, visit):
+    server = serve(full)
+    page = visit(server)
+    page.goto("/")
+    for key, path in (("w", "/wafers"), ("e", "/equipment"), ("m", "/models"),
+                      ("a", "/actions"), ("h", "/health"), ("n", "/")):  # fmt: skip
         ready(page)
-        page.locator("#who").fill("Kim Minji")
-        page.locator("h1").click()
-        judged = page.locator(".labelling-map .tile-name").inner_text()
-        page.keyboard.press("9")
-        expect(page.locator(".labelling-map .tile-name")).not_to_have_text(judged)
-        page.goto(f"/wafers/{SITE}/{judged}")
-        expect(page.locator(".facts")).to_contain_text("Scratch says Kim Minji")
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        expect(page).to_have_url(server_url(server) + path)
+    ready(page)
+    page.keyboard.press("?")
+    expect(page.locator("dialog#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog#help")).to_be_hidden()
+    page.keyboard.press("/")
+    page.keyboard.type("scratch")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{server_url(server)}/?q=scratch&state=open")
+    expect(page.locator("#alerts")).to_contain_text("No alert matches")
 
 
-def test_in_korean(full, visit):
-    with running(**deps(full)) as server:
-        page = visit(server, locale="ko-KR")
-        page.goto(f"/alerts/{ALERT_ID}")
-        ready(page)
-        expect(page.locator("html")).to_have_attribute("lang", "ko")
-        expect(page.get_by_role("button", name="승인")).to_be_visible()
+def test_a_wafer_is_labelled_with_one_key(serve, full, visit):
+    server = serve(full)
+    page = visit(server)
+    page.goto("/models")
+    ready(page)
+    page.locator("#who").fill("Kim Minji")
+    page.locator("h1").click()
+    judged = page.locator(".labelling-map .tile-name").inner_text()
+    page.keyboard.press("9")
+    expect(page.locator(".labelling-map .tile-name")).not_to_have_text(judged)
+    page.goto(f"/wafers/{SITE}/{judged}")
+    expect(page.locator(".facts")).to_contain_text("Scratch says Kim Minji")
+
+
+def test_in_korean(serve, full, visit):
+    server = serve(full)
+    page = visit(server, locale="ko-KR")
+    page.goto(f"/alerts/{ALERT_ID}")
+    ready(page)
+    expect(page.locator("html")).to_have_attribute("lang", "ko")
+    expect(page.get_by_role("button", name="승인")).to_be_visible()
