@@ -25,9 +25,9 @@ def _narrow_resnet(channels: tuple[int, int, int, int], stem_width: int) -> nn.M
 
     Wafer maps have no texture to learn, so a tenth of a ResNet-18's channels is enough, and dense
     3x3 convolutions run faster on a CPU than the depthwise ones of mobile networks. Its last two
-    stages keep the resolution and widen their view by dilation instead, for a heatmap of 8x8 at 64.
+    stages keep the resolution, for a heatmap of 8x8 at 64 pixels.
     """
-    return ResNet(
+    net = ResNet(
         BasicBlock,  # type: ignore[arg-type]  # timm means the class
         (1, 1, 1, 1),
         channels=channels,
@@ -37,13 +37,19 @@ def _narrow_resnet(channels: tuple[int, int, int, int], stem_width: int) -> nn.M
         num_classes=0,
         global_pool="",
     )
+    # timm would dilate those stages to widen their view. It is wide enough (119 of 64 pixels), and
+    # dilation blurs where the evidence is: an arc at the edge lit up the middle of the heatmap.
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1):
+            layer.dilation = layer.padding = (1, 1)
+    return net
 
 
 # Name to factory. Any other name is looked up in timm.
 BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "mapnet_xs": lambda: _narrow_resnet((16, 24, 32, 48), 8),
     "mapnet_s": lambda: _narrow_resnet((32, 48, 64, 96), 16),
-    "mapnet_m": lambda: _narrow_resnet((32, 64, 96, 128), 16),
+    "mapnet_m": lambda: _narrow_resnet((32, 64, 96, 128), 8),
 }
 
 
@@ -186,8 +192,10 @@ class WaferMapNet(nn.Module):
         """Class activation map (Zhou et al., 2016) of the patterns the model sees.
 
         The weights of each pattern, mixed by its probability, applied at every place instead of to
-        the mean over places. Scaled to 0..1 within a map, then dimmed by how sure the model is that
-        there is a pattern at all, so that a map without one stays dark.
+        the pooled features. A place sees far beyond itself (an arc at the edge excites the middle
+        too), so the map is weighed with the share of dies that failed at the place: it shows the
+        failing dies that made the model say so. Scaled to 0..1 within a map, then dimmed by how
+        sure the model is that there is a pattern at all; a map without one stays dark.
         """
         weight = probabilities * self.not_none
         sure = weight.amax(dim=1)
@@ -197,9 +205,9 @@ class WaferMapNet(nn.Module):
         mean_part, max_part = (weight @ direction).chunk(2, dim=1)
         mixed = (mean_part + max_part)[:, :, None, None]
         heat = torch.relu((features * mixed).sum(dim=1))
-        on_wafer = (maps > 0).to(torch.float32)[:, None]
         # int(): a constant in the exported graph, whose maps all have one size.
-        places = [int(side) for side in heat.shape[1:]]
-        heat = heat * functional.adaptive_max_pool2d(on_wafer, places)[:, 0]
+        places = (int(heat.shape[1]), int(heat.shape[2]))
+        on_wafer, share, _ = functional.adaptive_avg_pool2d(self.channels(maps), places).unbind(1)
+        heat = heat * share / on_wafer.clamp(min=1e-3)
         peak = heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
         return heat / peak * sure[:, None, None]
