@@ -1,6 +1,5 @@
 """The console in a real Chromium, as an engineer uses it: by keyboard, live, nothing fetched."""
 
-import os
 import shutil
 from contextlib import ExitStack
 
@@ -27,7 +26,7 @@ from tests.factories import NOON_MS
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = os.environ.get("FABPILOT_CHROMIUM") or shutil.which("chromium")
+CHROMIUM = shutil.which("chromium")
 QUIET = (
     "--headless",
     "--no-sandbox",
@@ -65,8 +64,6 @@ COUNT = """canvas => {
 
 @pytest.fixture(scope="module")
 def browser():
-    if not CHROMIUM:
-        pytest.skip("no Chromium here; name one with FABPILOT_CHROMIUM")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield browser
