@@ -26,7 +26,7 @@ __all__ = ["TrainReport", "train_and_register"]
 
 _EXPERIMENT = "wafer-map"
 # Share of the training lots on which temperature and thresholds are chosen.
-_VALIDATION = 0.1
+_VALIDATION = 0.06
 _VALIDATION_SEED = 1
 
 

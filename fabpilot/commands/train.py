@@ -26,8 +26,8 @@ def wafer_map(
         ),
     ],
     budget: Annotated[
-        str, typer.Option("--budget", help="Time to train, such as 90s or 15m.")
-    ] = "15m",
+        str, typer.Option("--budget", help="Time to train, such as 90s or 16m.")
+    ] = "16m",
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="At most so many passes over the data.")
     ] = None,
