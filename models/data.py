@@ -6,8 +6,6 @@ contiguous blocks, and whole blocks are held out.
 """
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy.typing as npt
 
 from contracts.errors import DatasetError, WaferMapError
 from contracts.wafer_map import FAIL, PATTERNS, Grid, canonical_maps, check_grid
+from models.npz import read_npz
 
 __all__ = ["MapSet", "from_lists", "load_maps", "pattern_name"]
 
@@ -145,7 +144,7 @@ def load_maps(path: Path) -> MapSet:
         DatasetError: the file is missing, empty, damaged or pickled, lacks arrays, contradicts
             itself, has die codes above 2, or more than a tenth of its maps are unusable.
     """
-    arrays = _read_npz(path)
+    arrays = read_npz(path)
     source = path.name
     if "maps" in arrays:
         return _stacked(arrays, source)
@@ -156,23 +155,6 @@ def load_maps(path: Path) -> MapSet:
         f" {', '.join(_RAGGED_KEYS)} (one class a map) nor"
         f" {', '.join(_STACKED_KEYS)} (mixed patterns)"
     )
-
-
-def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        if path.stat().st_size == 0:
-            raise DatasetError(f"{path} is empty; download it again")
-        if not zipfile.is_zipfile(path):
-            raise DatasetError(f"{path} is not an .npz file; convert it, or name another file")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatasetError(
-            f"{path} is damaged or holds pickled objects, which are never loaded: {error};"
-            " download it again, or save it with plain arrays only"
-        ) from error
 
 
 def _ragged(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:

@@ -32,14 +32,13 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from contracts.errors import RegistryError
+from contracts.model_file import TAG_FILE, TAG_SHA256
 from models.figures import confusion_figure
 
 __all__ = [
     "CHALLENGER",
     "CHAMPION",
-    "FILE_TAG",
     "PREVIOUS",
-    "SHA256_TAG",
     "ModelVersion",
     "RunRecord",
     "list_versions",
@@ -50,7 +49,6 @@ __all__ = [
 ]
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-FILE_TAG, SHA256_TAG = "fabpilot.file", "fabpilot.sha256"
 _MODEL_FILE = "model.onnx"
 # A server that is down is reported in seconds, not after MLflow's own four minutes of retries.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -305,7 +303,7 @@ def _register(client: MlflowClient, name: str, source: str, run_id: str, digest:
     if not client.search_registered_models(f"name='{name}'"):
         client.create_registered_model(name)
     version = client.create_model_version(
-        name, source, run_id, tags={FILE_TAG: _MODEL_FILE, SHA256_TAG: digest}
+        name, source, run_id, tags={TAG_FILE: _MODEL_FILE, TAG_SHA256: digest}
     )
     return int(version.version)
 
@@ -322,9 +320,9 @@ def _version(client: MlflowClient, name: str, number: int) -> ModelVersion:
         name=name,
         version=number,
         aliases=tuple(sorted(a for a, v in _aliases(client, name).items() if v == number)),
-        sha256=version.tags.get(SHA256_TAG, ""),
+        sha256=version.tags.get(TAG_SHA256, ""),
         source=version.source or "",
-        file=version.tags.get(FILE_TAG, _MODEL_FILE),
+        file=version.tags.get(TAG_FILE, _MODEL_FILE),
         run_id=version.run_id or "",
         created_ms=int(version.creation_timestamp),
         metrics=dict(metrics),

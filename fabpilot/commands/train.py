@@ -15,6 +15,9 @@ from fabpilot.settings import load_settings
 
 __all__ = ["register"]
 
+# With fewer maps than this the default batch leaves too few steps (docs/models.md).
+_FEW_MAPS = 20_000
+
 
 def wafer_map(
     data: Annotated[
@@ -69,6 +72,8 @@ def wafer_map(
     chosen: dict[str, Any] = {} if backbone is None else {"backbone": backbone}
     if epochs is not None:
         chosen["epochs"] = epochs
+    if len(maps) < _FEW_MAPS:
+        chosen["batch"] = 128
     options = TrainOptions(budget_s=seconds, seed=seed, device=settings.device.value, **chosen)
     with (
         warnings.catch_warnings(),

@@ -10,8 +10,6 @@ from contracts.model_file import TAG_FILE, TAG_SHA256
 from fabpilot.health import Cached, registered_models
 from fabpilot.settings import Settings
 from models.registry import (
-    FILE_TAG,
-    SHA256_TAG,
     RunRecord,
     list_versions,
     log_and_register,
@@ -41,10 +39,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 
 def repository(store: tuple[str, Path], uri: str = CHAMPION) -> ModelRepository:
     return ModelRepository(MlflowSource(store[0], uri, store[1] / "cache"), Device.CPU)
-
-
-def test_both_packages_speak_of_the_same_tags() -> None:
-    assert (FILE_TAG, SHA256_TAG) == (TAG_FILE, TAG_SHA256)
 
 
 def test_the_champion_is_followed_through_promotion_and_rollback(store: tuple[str, Path]) -> None:

@@ -3,20 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient, artifacts
 
-# SQLAlchemy 2.1 deprecates a loader option that MLflow 3.17 still uses, on first contact.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
-]
-
-from mlflow import MlflowClient, artifacts  # noqa: E402
-
-from contracts.errors import RegistryError  # noqa: E402
-from models.export import build_card, export_model  # noqa: E402
-from models.networks import WaferMapNet  # noqa: E402
-from models.registry import (  # noqa: E402
-    FILE_TAG,
-    SHA256_TAG,
+from contracts.errors import RegistryError
+from contracts.model_file import TAG_FILE, TAG_SHA256
+from models.export import build_card, export_model
+from models.networks import WaferMapNet
+from models.registry import (
     RunRecord,
     list_versions,
     log_and_register,
@@ -79,10 +72,10 @@ def test_a_server_finds_the_very_file_by_alias(
     store, name = three
     client = MlflowClient(tracking_uri=store, registry_uri=store)
     version = client.get_model_version_by_alias(name, "champion")
-    address = f"{version.source}/{version.tags[FILE_TAG]}"
+    address = f"{version.source}/{version.tags[TAG_FILE]}"
     fetched = Path(artifacts.download_artifacts(address, dst_path=str(tmp_path)))
     assert fetched.read_bytes() == model_file.read_bytes()
-    assert version.tags[SHA256_TAG] == hashlib.sha256(model_file.read_bytes()).hexdigest()
+    assert version.tags[TAG_SHA256] == hashlib.sha256(model_file.read_bytes()).hexdigest()
 
 
 def test_a_run_shows_params_curves_data_and_confusion(three: tuple[str, str]) -> None:
