@@ -29,8 +29,8 @@ def wafer_map(
         ),
     ],
     budget: Annotated[
-        str, typer.Option("--budget", help="Time to train, such as 90s or 16m.")
-    ] = "16m",
+        str, typer.Option("--budget", help="Time to train, such as 90s or 17m.")
+    ] = "17m",
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="At most so many passes over the data.")
     ] = None,
