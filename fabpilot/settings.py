@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=256,
-        description="Threads of one model run on the CPU; 0 takes all cores.",
+        description="Maps a processor scores at once on the CPU, a thread each; 0: one a core.",
     )
     site: str = Field(default="kr1", description="The fab this process works for.")
     time_zone: str = Field(

@@ -1,5 +1,6 @@
 """Parts put together from settings: what several commands need."""
 
+import os
 from pathlib import Path
 
 from contracts.errors import ConfigError
@@ -15,6 +16,7 @@ __all__ = [
     "model_source",
     "open_repository",
     "open_site_log",
+    "scoring_workers",
     "site_topics",
     "sites",
 ]
@@ -66,14 +68,24 @@ def model_source(settings: Settings, model: str | None = None) -> ModelSource:
     return FileSource(path)
 
 
-def open_repository(settings: Settings, model: str | None = None) -> ModelRepository:
+def scoring_workers(settings: Settings) -> int:
+    """How many parts of a batch the processor scores at once."""
+    return settings.threads or os.cpu_count() or 1
+
+
+def open_repository(
+    settings: Settings, model: str | None = None, *, threads: int = 0
+) -> ModelRepository:
     """A repository with its first model loaded.
+
+    Args:
+        settings: device and registry.
+        model: instead of the one in the settings.
+        threads: of one run on the CPU; 0 takes all cores.
 
     Raises:
         ModelError: the model cannot be had.
     """
-    repository = ModelRepository(
-        model_source(settings, model), settings.device, threads=settings.threads
-    )
+    repository = ModelRepository(model_source(settings, model), settings.device, threads=threads)
     repository.refresh()
     return repository

@@ -26,8 +26,8 @@ from fabpilot.commands.options import JsonOption
 from fabpilot.output import err, report
 from fabpilot.recorded import RecordedMaps
 from fabpilot.settings import Settings, load_settings
-from fabpilot.wiring import open_repository, open_site_log
-from serving.repository import ModelRepository
+from fabpilot.wiring import open_repository, open_site_log, scoring_workers
+from serving.repository import Loaded
 from serving.scorer import Scorer
 from serving.session import Session
 from streaming.log import Log
@@ -93,18 +93,24 @@ def stream(
       fabpilot bench stream --data wm811k.npz --wafers 5000
     """
     settings = load_settings()
-    repository = open_repository(settings, model)
+    # The ceiling takes all cores for one run; the processor is set up as `fabpilot process` does.
+    ceiling = open_repository(settings, model)
+    repository = open_repository(settings, model, threads=1)
+    scorer = Scorer(repository, workers=scoring_workers(settings))
     try:
         events = _events(settings, data, wafers)
         with tempfile.TemporaryDirectory(prefix="fabpilot-bench-") as folder:
             url = log_url or f"embedded:{Path(folder) / 'log.db'}"
             log = open_site_log(url, _SITE)
             try:
-                report(_measure(log, url, events, repository), as_json=as_json, title="bench")
+                result = _measure(log, url, events, ceiling.current(), scorer)
+                report(result, as_json=as_json, title="bench")
             finally:
                 log.close()
     finally:
+        scorer.close()
         repository.close()
+        ceiling.close()
 
 
 def _events(settings: Settings, data: Path | None, wafers: int) -> list[WaferMap]:
@@ -146,13 +152,12 @@ def _named(events: list[WaferMap], wafers: int) -> list[WaferMap]:
 
 
 def _measure(
-    log: Log, url: str, events: Sequence[WaferMap], repository: ModelRepository
+    log: Log, url: str, events: Sequence[WaferMap], loaded: Loaded, scorer: Scorer
 ) -> StreamBench:
     source, target = topic_name(_SITE, Stream.WAFER_MAPS), topic_name(_SITE, Stream.PREDICTIONS)
     count = len(events)
     start, target_start = log.ends([source]), log.ends([target])
     _append(log, [encode(event) for event in events])
-    loaded = repository.current()
     maps = canonical_maps([e.grid.numpy() for e in events], loaded.session.card.canonical_size)
 
     consume_s = _timed(lambda: _consume(log, source, start, count))
@@ -162,7 +167,7 @@ def _measure(
         log,
         group=f"bench-{time.time_ns()}",
         topics=lambda: [source],
-        handle=Scorer(repository),
+        handle=scorer,
         batch=_POLL,
     )
     # A log that is used again has older maps before ours; they are processed too, and counted.

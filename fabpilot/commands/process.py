@@ -12,7 +12,7 @@ from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.output import progress_bar, report
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
-from fabpilot.wiring import group_name, open_repository, open_site_log
+from fabpilot.wiring import group_name, open_repository, open_site_log, scoring_workers
 from serving.device import Device
 from serving.scorer import Scorer
 from streaming.processor import Processor, ProcessorReport
@@ -79,15 +79,15 @@ def process(
     site = site or settings.site
     group = group or group_name(site)
     stop = stop_event()
-    repository = open_repository(settings, model)
+    # One thread a run, and as many runs at once as there are cores: see Scorer.
+    repository = open_repository(settings, model, threads=1)
+    scorer = Scorer(repository, workers=scoring_workers(settings))
     repository.follow(settings.model_refresh_s)
     log = open_site_log(settings.log_url, site)
     try:
         topics = [topic_name(site, Stream.WAFER_MAPS)]
         backlog = sum(log.ends(topics).values()) - sum(log.committed(group, topics).values())
-        processor = Processor(
-            log, group=group, topics=lambda: topics, handle=Scorer(repository), batch=batch
-        )
+        processor = Processor(log, group=group, topics=lambda: topics, handle=scorer, batch=batch)
         if ready is not None:
             ready.touch()
         began = time.perf_counter()
@@ -116,6 +116,7 @@ def process(
             title="processed",
         )
     finally:
+        scorer.close()
         repository.close()
         log.close()
 
