@@ -79,7 +79,6 @@ class Services:
                 topics=self.topics,
                 apply=project,
                 stage="console",
-                clock=self.deps.clock,
             ).run(stop)
 
         def read_dead_letters(stop: threading.Event) -> None:

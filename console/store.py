@@ -15,11 +15,12 @@ from sqlalchemy import Connection, Table, case, delete, select, tuple_
 from console import tables
 from console.projections import rows_of
 from console.snapshots import Rows
-from console.upsert import Row, insert_missing, larger, later, next_numbers, upsert
+from console.upsert import Row, larger, later, next_numbers, upsert
 from contracts.errors import DataError
 from contracts.events import Event
 from contracts.records import Record
 from contracts.topics import Stream
+from streaming.database import insert_missing
 
 __all__ = ["ArrivedEvent", "announce", "project", "write"]
 
@@ -90,6 +91,7 @@ def project(connection: Connection, arrived: Sequence[ArrivedEvent]) -> list[Eve
         topics.add((_TOPICS[event.stream], _subject(event)))
         clocks.append({"site": event.site, "fab_ms": event.time_ms, "wall_ms": record.timestamp_ms})
     write(connection, rows)
+    clocks.sort(key=lambda row: str(row["site"]))  # rows are locked in one order by everybody
     upsert(connection, tables.site_clocks, clocks, newer=later("fab_ms", "wall_ms"))
     announce(connection, sorted(topics))
     return []
@@ -107,8 +109,8 @@ def write(connection: Connection, rows: Rows) -> None:
         grouped[name].append(row)
     if "wafers" in grouped:
         _write_wafers(connection, grouped.pop("wafers"))
-    for name, table_rows in grouped.items():
-        table = tables.metadata.tables[f"console_{name}"]
+    for name in sorted(grouped, key=_LOCKING_ORDER.__getitem__):
+        table, table_rows = tables.metadata.tables[f"console_{name}"], grouped[name]
         if name in ("metrology", "review_images", "module_states", "timeline", "dead_letters"):
             insert_missing(connection, table, table_rows)
         elif name == "steps":
@@ -121,6 +123,11 @@ def write(connection: Connection, rows: Rows) -> None:
             upsert(connection, table, table_rows, newer=later(*_ORDER[name]))
 
 
+# One order for all who write, in which an alert comes before what belongs to it, as in `decisions`:
+# PostgreSQL would otherwise now and then find two of them waiting for each other, and end one.
+_LOCKING_ORDER = {
+    name.removeprefix("console_"): place for place, name in enumerate(tables.metadata.tables)
+}
 # By what an event is later than another of the same subject.
 _ORDER = {
     "wafer_maps": ("time_ms", "event_id"),

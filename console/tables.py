@@ -21,6 +21,8 @@ from sqlalchemy import (
     event,
 )
 
+from streaming.database import make_tables
+
 __all__ = [
     "actions",
     "alert_states",
@@ -343,7 +345,8 @@ event.listen(
     "after_create",
     DDL(  # type: ignore[no-untyped-call]
         "CREATE OR REPLACE FUNCTION console_audit_refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        f" $$ BEGIN RAISE EXCEPTION '{_REFUSE}'; END $$;"
+        f" $$ BEGIN RAISE EXCEPTION '{_REFUSE}' USING ERRCODE = 'integrity_constraint_violation';"
+        " END $$;"
         " CREATE TRIGGER console_audit_fixed BEFORE UPDATE OR DELETE ON console_audit"
         " FOR EACH ROW EXECUTE FUNCTION console_audit_refuse()"
     ).execute_if(dialect="postgresql"),
@@ -361,4 +364,4 @@ for _verb in ("UPDATE", "DELETE"):
 
 def create_tables(engine: Engine | Connection) -> None:
     """Make the tables that are missing."""
-    metadata.create_all(engine)
+    make_tables(engine, metadata)

@@ -4,28 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, case, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from console import tables
+from streaming.database import insert_missing, insert_or
 
-__all__ = ["Row", "insert_missing", "larger", "later", "next_numbers", "upsert"]
+__all__ = ["Row", "larger", "later", "next_numbers", "upsert"]
 
 Row = dict[str, Any]
 """One row by column name, on its way into a table."""
-
-_Insert = sqlite.Insert | postgresql.Insert
-
-
-def _insert(connection: Connection, table: Table) -> _Insert:
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
-
-
-def insert_missing(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert the rows whose primary key is not there yet."""
-    if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
 
 
 def upsert(
@@ -44,7 +30,7 @@ def upsert(
     """
     if not rows:
         return
-    statement = _insert(connection, table)
+    statement = insert_or(connection, table)
     new = statement.excluded
     keys = [column.name for column in table.primary_key]
     if merge is None:

@@ -56,7 +56,6 @@ class Controller:
         self._site = site
         self._policy = load_policy(policy_path)
         self._engine: Engine | None = None
-        self._database = engine
         topics = controller_topics(site)
         self._loop = StatefulLoop(
             name=loop_name(site),
@@ -66,6 +65,7 @@ class Controller:
             apply=self._apply,
             on_rollback=self._forget,
             lease_ms=_LEASE_MS,
+            tables=_metadata,
         )
 
     def run(
@@ -76,7 +76,6 @@ class Controller:
         on_progress: Callable[[StatefulReport], None] | None = None,
     ) -> StatefulReport:
         """Control until `stop` is set; see `StatefulLoop.run`."""
-        _metadata.create_all(self._database)
         return self._loop.run(stop, until_idle=until_idle, on_progress=on_progress)
 
     def _forget(self) -> None:

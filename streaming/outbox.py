@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from contracts.codec import encode
 from contracts.events import Event
 from contracts.records import Headers, Message
-from streaming.database import read_only
+from streaming.database import insert_missing, make_tables, read_only
 from streaming.log import Log
 
 __all__ = ["Relay", "create_tables", "enqueue", "enqueue_messages", "metadata"]
@@ -50,7 +50,7 @@ _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 
 def create_tables(engine: sa.Engine) -> None:
     """Make the tables of the outbox and of the stateful loop where they are missing."""
-    metadata.create_all(engine)
+    make_tables(engine, metadata)
 
 
 def enqueue(connection: sa.Connection, name: str, events: Sequence[Event]) -> None:
@@ -100,8 +100,9 @@ def _lock_counter(connection: sa.Connection, name: str) -> int:
     query = sa.select(_counters.c.last_seq).where(_counters.c.name == name).with_for_update()
     last: int | None = connection.execute(query).scalar()
     if last is None:
-        connection.execute(_counters.insert().values(name=name, last_seq=0))
-        last = 0
+        # Two may come first at once; the second waits here for the first, then locks its row.
+        insert_missing(connection, _counters, [{"name": name, "last_seq": 0}])
+        last = connection.execute(query).scalar_one()
     return last
 
 

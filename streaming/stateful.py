@@ -12,34 +12,31 @@ cannot be decoded or applied becomes a dead letter, through the outbox, and the 
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import (
-    DataError,
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
-)
+import structlog
 
-from contracts.clock import Clock, SystemClock
+from contracts.clock import Clock
 from contracts.codec import encode
-from contracts.errors import FencedError, LogError, ModelError
+from contracts.errors import FencedError, LogError, LogUnavailableError, ModelError
 from contracts.events import Event
 from contracts.records import Message, TopicPartition
-from streaming.database import read_only
+from streaming.database import make_tables, read_only
 from streaming.dead_letters import check_topics, dead_letter_message, dead_letter_topics
 from streaming.lease import Lease
 from streaming.log import Log, Reader
 from streaming.merge import Arrived, Merge, Refused, Taken
 from streaming.offsets import load_offsets, store_offsets
+from streaming.outage import database_errors
 from streaming.outbox import Relay, create_tables, enqueue_messages
+from streaming.patience import Patience
 
 __all__ = ["Apply", "Arrived", "StatefulLoop", "StatefulReport"]
+
+_log = structlog.get_logger(__name__)
 
 Apply = Callable[[sa.Connection, Sequence[Arrived]], Sequence[Event]]
 
@@ -64,10 +61,6 @@ class StatefulReport(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
-# A lost lease, log, model or database: trying record by record would not help.
-_NOT_THE_RECORDS_FAULT = (LogError, ModelError, OperationalError, InterfaceError)
-
-
 def _nothing() -> None:
     pass
 
@@ -88,8 +81,9 @@ class StatefulLoop:
             must be read from the database again.
         batch: records to apply in one transaction, at most.
         stage: what dead letters call this loop.
-        clock: judges the lease.
+        clock: judges the lease; None takes the database's (streaming.lease).
         lease_ms: how long a holder that hangs keeps standbys waiting.
+        tables: that `apply` uses; those that are missing are made.
     """
 
     def __init__(
@@ -105,6 +99,7 @@ class StatefulLoop:
         stage: str = "control",
         clock: Clock | None = None,
         lease_ms: int = _LEASE_MS,
+        tables: sa.MetaData | None = None,
     ) -> None:
         self._name = name
         self._log = log
@@ -114,12 +109,15 @@ class StatefulLoop:
         self._on_rollback = on_rollback
         self._batch = batch
         self._stage = stage
-        self._lease = Lease(name, clock or SystemClock(), lease_ms)
+        self._lease = Lease(name, clock, lease_ms)
+        self._tables = tables
+        self._tables_made = False
         self._relay = Relay(log, engine, name)
         self._merge: Merge | None = None
         self._reader: Reader | None = None
         self._reading: tuple[str, ...] = ()
-        self._ready = False
+        # Whether the lease is ours and nothing has failed since; and whether it may be ours.
+        self._ready = self._held = False
         self._renew_at = 0.0
         self._report = StatefulReport()
 
@@ -132,24 +130,36 @@ class StatefulLoop:
     ) -> StatefulReport:
         """Wait for the lease, then apply records until `stop` is set.
 
+        Waits while the database or the log is away, and stands by again if another process took
+        the lease meanwhile.
+
         Args:
-            stop: ends the run after the batch in hand.
+            stop: ends the run after the batch in hand, and ends any wait at once.
             until_idle: end as well when all topics are applied to their ends.
             on_progress: called after every batch.
 
         Raises:
-            FencedError: another process took the lease. Nothing of this one's was lost or doubled.
-            LogError: the log or the database failed.
+            LogError: the log or the database failed, and waiting does not mend it.
             ModelError: `apply` raised it.
         """
         began = time.monotonic()
         self._report = StatefulReport()
+        patience = Patience("the database or the log", stop)
         try:
-            while not self._acquire():
-                if stop.wait(_WAIT_S):
-                    return self._report
             while not stop.is_set():
-                if self.run_once(_WAIT_S):
+                try:
+                    holding = self._ready or self._acquire()
+                    taken = self.run_once(_WAIT_S) if holding else 0
+                except LogUnavailableError as error:
+                    patience.wait(error)
+                    continue
+                except FencedError as error:
+                    _log.warning("standing by again", loop=self._name, reason=str(error))
+                    continue
+                patience.over()
+                if not holding:
+                    stop.wait(_WAIT_S)
+                elif taken:
                     seconds = time.monotonic() - began
                     self._report = msgspec.structs.replace(self._report, seconds=seconds)
                     if on_progress is not None:
@@ -167,11 +177,12 @@ class StatefulLoop:
             timeout_s: how long to wait for the first record.
 
         Raises:
-            FencedError: another process has the lease.
+            FencedError: another process has the lease. Nothing of this one's was lost or doubled.
+            LogUnavailableError: the database or the log is away. The next call starts anew.
             LogError, ModelError: see `run`.
         """
         try:
-            with _database_errors():
+            with database_errors(self._engine):
                 if not self._ready and not self._acquire():
                     raise FencedError(f"the lease {self._name!r} is held by another process")
                 # 1. Take.
@@ -184,9 +195,10 @@ class StatefulLoop:
                 # 3. Relay; when idle as well, for what others put into this outbox.
                 self._relay.publish_pending()
                 return len(taken)
-        except BaseException as error:
-            # What was taken is not settled: it has to be read again from where the database stands.
-            self._ready = self._ready and not isinstance(error, FencedError)
+        except BaseException:
+            # What was taken may be settled or not: it is read again from where the database stands,
+            # and only once the lease says that nothing of ours is under way there any more.
+            self._ready = False
             self._stop_reading()
             self._on_rollback()
             raise
@@ -194,16 +206,27 @@ class StatefulLoop:
     def close(self) -> None:
         """Give up the lease and the reader. May be called twice."""
         self._stop_reading()
-        if self._ready:
-            self._ready = False
-            with _database_errors(), self._engine.begin() as connection:
+        self._ready = False
+        if self._held:
+            self._held = False
+            # A database that is away cannot be told; the lease expires by itself.
+            with (
+                suppress(LogUnavailableError),
+                database_errors(self._engine),
+                self._engine.begin() as connection,
+            ):
                 self._lease.release(connection)
 
     def _acquire(self) -> bool:
-        """Get the lease and publish what an earlier holder left in the outbox."""
-        with _database_errors():
-            create_tables(self._engine)
+        """Get the lease, if nobody else has it."""
+        with database_errors(self._engine):
+            if not self._tables_made:
+                create_tables(self._engine)
+                if self._tables is not None:
+                    make_tables(self._engine, self._tables)
+                self._tables_made = True
             with self._engine.begin() as connection:
+                self._held = True
                 self._ready = self._lease.acquire(connection)
             self._renewed()
         return self._ready
@@ -244,9 +267,11 @@ class StatefulLoop:
     def _settle(self, taken: Sequence[Taken]) -> None:
         """Step 2 for a batch; if it fails, for one record at a time, to find the culprit."""
         try:
-            self._transaction(taken)
-        except _NOT_THE_RECORDS_FAULT:
-            raise
+            # Nested in run_once's, so that a database that failed is not taken for a bad record.
+            with database_errors(self._engine):
+                self._transaction(taken)
+        except (LogError, ModelError):
+            raise  # trying record by record would not help
         except Exception as error:
             self._on_rollback()
             if len(taken) == 1:
@@ -277,16 +302,3 @@ class StatefulLoop:
             dead_letters=self._report.dead_letters + len(letters),
             seconds=self._report.seconds,
         )
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if isinstance(error, (DataError, IntegrityError, ProgrammingError)):
-            raise  # what was asked of the database was wrong, not the database
-        raise LogError(
-            f"the database failed ({error.orig}); nothing of the log was lost; mend"
-            " it and start again"
-        ) from error

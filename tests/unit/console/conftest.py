@@ -49,8 +49,8 @@ def client_of():
     return _client
 
 
-def _engine(path):
-    engine = open_engine(f"sqlite:///{path}")
+def _engine(url):
+    engine = open_engine(url)
     create_tables(engine)
     create_outbox(engine)
     return engine
@@ -60,36 +60,68 @@ def _engine(path):
 def filled(tmp_path_factory):
     """A database file with two lots, an alert and a proposed action; to be copied."""
     path = tmp_path_factory.mktemp("console") / "filled.db"
-    engine = _engine(path)
+    _fill(_engine(f"sqlite:///{path}"))
+    return path
+
+
+def _fill(engine):
     with engine.begin() as connection:
         project(connection, delivered(fab_events()))
     # Closing the last connection brings the write-ahead log into the file.
     engine.dispose()
-    return path
 
 
 @pytest.fixture(scope="session")
 def nothing(tmp_path_factory):
     """A database file with empty tables; to be copied."""
     path = tmp_path_factory.mktemp("console") / "empty.db"
-    _engine(path).dispose()
+    _engine(f"sqlite:///{path}").dispose()
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres_stores(postgres_server):
+    """Names of two PostgreSQL databases to be copied: one with empty tables, one filled."""
+    names = postgres_server.create_database(), postgres_server.create_database()
+    for name in names:
+        _engine(postgres_server.url(name)).dispose()
+    _fill(open_engine(postgres_server.url(names[1])))
+    return names
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def copy_of(request, tmp_path):
+    """Gives a copy of the empty (0) or the filled (1) store, in each of the two databases."""
+    copies = []
+
+    def copy(which):
+        if request.param == "sqlite":
+            source = request.getfixturevalue(("nothing", "filled")[which])
+            engine = open_engine(f"sqlite:///{shutil.copy(source, tmp_path / f'{which}.db')}")
+        else:
+            server = request.getfixturevalue("postgres_server")
+            template = request.getfixturevalue("postgres_stores")[which]
+            engine = open_engine(server.url(server.create_database(template)))
+        copies.append(engine)
+        return engine
+
+    yield copy
+    for engine in copies:
+        engine.dispose()
+        if request.param == "postgres":
+            request.getfixturevalue("postgres_server").drop_database(engine.url.database)
+
+
 @pytest.fixture
-def engine(nothing, tmp_path):
+def engine(copy_of):
     """An engine over an empty store."""
-    engine = open_engine(f"sqlite:///{shutil.copy(nothing, tmp_path / 'empty.db')}")
-    yield engine
-    engine.dispose()
+    return copy_of(0)
 
 
 @pytest.fixture
-def full(filled, tmp_path):
+def full(copy_of):
     """An engine over a store of one's own with two lots, an alert and a proposed action."""
-    engine = open_engine(f"sqlite:///{shutil.copy(filled, tmp_path / 'full.db')}")
-    yield engine
-    engine.dispose()
+    return copy_of(1)
 
 
 @pytest.fixture

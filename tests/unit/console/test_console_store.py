@@ -13,6 +13,7 @@ from console.store import project
 from contracts.arrays import Array
 from contracts.events import EVENT_TYPES, WaferMap
 from contracts.topics import Stream
+from streaming.database import insert_missing
 from tests.console_events import (
     ALERT_ID,
     a_dead_letter,
@@ -169,6 +170,6 @@ def test_merges_compile_for_postgresql():
         connection, tables.actions, [{"action_id": "a", "rank": 1, "time_ms": 2, "event_id": "e"}],
         newer=upsert.later("rank", "time_ms", "event_id"),
     )  # fmt: skip
-    upsert.insert_missing(connection, tables.timeline, [{"event_id": "e"}])
+    insert_missing(connection, tables.timeline, [{"event_id": "e"}])
     assert "ON CONFLICT (action_id) DO UPDATE" in connection.statements[0]
     assert "ON CONFLICT DO NOTHING" in connection.statements[1]

@@ -12,7 +12,7 @@ from contracts.events import Event, Label
 from contracts.records import Message
 from streaming.database import open_engine, read_only
 from streaming.embedded import EmbeddedLog
-from streaming.outbox import Relay, create_tables, enqueue
+from streaming.outbox import Relay, create_tables, enqueue, metadata
 from streaming.stateful import Apply, Arrived, StatefulLoop, StatefulReport
 from tests.stream_helpers import (
     BAD,
@@ -37,9 +37,14 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
     opened.close()
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    opened = state(f"sqlite:///{tmp_path / 'state.db'}")
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """The state in each of the two databases; what the loop promises holds in both."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'state.db'}"
+    else:
+        url = request.getfixturevalue("postgres_url")
+    opened = state(url)
     yield opened
     opened.dispose()
 
@@ -173,18 +178,17 @@ def test_events_left_in_the_outbox_are_published_once(
     assert count(engine) == 30
     assert labels(log) == []
     # Published, but the process died before the rows were deleted.
+    outbox = metadata.tables["outbox"]
     with engine.begin() as connection:
-        rows = connection.exec_driver_sql("SELECT * FROM outbox").all()
+        rows = [dict(row._mapping) for row in connection.execute(sa.select(outbox))]
     assert Relay(log, engine, "c").publish_pending() == 10
     with engine.begin() as connection:
-        marks = ", ".join("?" * len(rows[0]))
-        for row in rows:
-            connection.exec_driver_sql(f"INSERT INTO outbox VALUES ({marks})", tuple(row))
+        connection.execute(outbox.insert(), rows)
     first.close()
     assert run(log, engine).consumed == 0
     assert len(labels(log)) == 10
     with engine.begin() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM outbox").scalar() == 0
+        assert connection.execute(sa.select(outbox)).first() is None
 
 
 def test_a_standby_takes_over_and_the_old_holder_is_fenced(
