@@ -1,13 +1,14 @@
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from contracts.clock import ManualClock
 from contracts.codec import encode
-from contracts.errors import FencedError, LogError, ModelError
+from contracts.errors import FencedError, LogError, LogUnavailableError, ModelError
 from contracts.events import Event, Label
 from contracts.records import Message
 from streaming.database import open_engine, read_only
@@ -35,18 +36,6 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
     opened = EmbeddedLog(tmp_path / "log.db")
     yield opened
     opened.close()
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
-    """The state in each of the two databases; what the loop promises holds in both."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state.db'}"
-    else:
-        url = request.getfixturevalue("postgres_url")
-    opened = state(url)
-    yield opened
-    opened.dispose()
 
 
 def loop(log: EmbeddedLog, engine: sa.Engine, use: Apply = apply, batch: int = 16) -> StatefulLoop:
@@ -282,3 +271,81 @@ def test_a_database_that_cannot_be_used(log: EmbeddedLog, tmp_path: Path) -> Non
     with pytest.raises(LogError, match="database"):
         run(log, engine)
     engine.dispose()
+
+
+class Away:
+    """A log that is away for the first `times` calls of one of its methods."""
+
+    def __init__(self, log: EmbeddedLog, method: str, times: int) -> None:
+        self._log = log
+        self._method = method
+        self.times = times
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and self.times > 0:
+            self.times -= 1
+            raise LogUnavailableError("no broker answers")
+        return getattr(self._log, name)
+
+
+@pytest.mark.parametrize("method", ["create_topics", "reader", "ends", "append", "position"])
+def test_a_log_that_is_away_is_waited_for(log: EmbeddedLog, engine: sa.Engine, method: str) -> None:
+    publish(log, [encode(wafer(i)) for i in range(30)])
+    away: Any = Away(log, method, 2)
+    assert run(away, engine).consumed == 30
+    assert away.times == 0
+    assert count(engine) == 30
+    assert labels(log) == [(f"{n} {n - 1}", f"w-{n - 1}") for n in range(3, 31, 3)]
+
+
+def test_a_stop_ends_the_wait_for_a_log(log: EmbeddedLog, engine: sa.Engine) -> None:
+    publish(log, [encode(wafer(1))])
+    away: Any = Away(log, "reader", 1_000_000)
+    stop = threading.Event()
+    waiting = StatefulLoop(
+        name="c", log=away, engine=engine, topics=lambda: [MAPS], apply=apply, on_rollback=stop.set
+    )
+    assert waiting.run(stop).consumed == 0
+    assert away.times == 999_999
+
+
+def test_a_holder_that_lost_its_lease_stands_by_again(log: EmbeddedLog, engine: sa.Engine) -> None:
+    clock = ManualClock(1_000)
+    publish(log, [encode(wafer(i)) for i in range(60)])
+
+    def one(on_rollback: Callable[[], None] = lambda: None) -> StatefulLoop:
+        return StatefulLoop(
+            name="c",
+            log=log,
+            engine=engine,
+            topics=lambda: [MAPS],
+            apply=apply,
+            on_rollback=on_rollback,
+            batch=10,
+            clock=clock,
+            lease_ms=10_000,
+        )
+
+    fenced = threading.Event()
+    first, other = one(fenced.set), one()
+    batches: list[int] = []
+
+    def take_over(report: StatefulReport) -> None:
+        """After its second batch the first one hangs for a while, and another takes its place."""
+        batches.append(report.consumed)
+        if len(batches) == 2:
+            clock.advance(11_000)
+            assert other.run_once() == 10
+
+    def end_the_other() -> None:
+        fenced.wait()
+        other.close()
+
+    ending = threading.Thread(target=end_the_other)
+    ending.start()
+    report = first.run(threading.Event(), until_idle=True, on_progress=take_over)
+    ending.join()
+    assert batches == [10, 20, 30, 40, 50]
+    assert report.consumed == 50
+    assert count(engine) == 60
+    assert [text for text, _ in labels(log)] == [f"{n} {n - 1}" for n in range(3, 61, 3)]
