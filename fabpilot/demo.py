@@ -172,7 +172,7 @@ class _CaughtUp:
     """Whether both loops of a site have taken in everything on the log."""
 
     def __init__(self, settings: Settings, log: Log, site: str) -> None:
-        self._engine = open_engine(settings.database_url)
+        self._engine = open_engine(settings.database_url, settings.database_password)
         self._log = log
         self._site = site
 

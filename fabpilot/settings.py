@@ -38,6 +38,11 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL of alerts, audit trail and controller state."
         " Default: SQLite in home.",
     )
+    database_password_file: Path | None = Field(
+        default=None,
+        description="File with the password for the database, as a container's secret; keeps it out"
+        " of FABPILOT_DATABASE and of the environment.",
+    )
     mlflow: str = Field(
         default="",
         description="MLflow tracking and registry URI. Default: SQLite in home.",
@@ -98,6 +103,23 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The database, with the default filled in."""
         return self.database or f"sqlite:///{self.home.absolute() / 'fabpilot.db'}"
+
+    @property
+    def database_password(self) -> str | None:
+        """What the password file says, without the end of its line; None if there is none.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        if self.database_password_file is None:
+            return None
+        try:
+            return self.database_password_file.read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"FABPILOT_DATABASE_PASSWORD_FILE: {self.database_password_file} cannot be read:"
+                f" {type(error).__name__}"
+            ) from error
 
     @property
     def mlflow_uri(self) -> str:

@@ -62,7 +62,7 @@ def serve(
         ConfigError: the address cannot be listened on.
     """
     log = open_site_log(settings.log_url, site or settings.site)
-    engine = open_engine(settings.database_url)
+    engine = open_engine(settings.database_url, settings.database_password)
     try:
         names = [site] if site else sites(log)
         models = Cached[list[ModelInfo]](lambda: list(registered_models(settings, engine)), [])

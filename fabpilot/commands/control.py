@@ -37,7 +37,7 @@ def control(
     site = site or settings.site
     stop = stop_event()
     log = open_site_log(settings.log_url, site)
-    engine = open_engine(settings.database_url)
+    engine = open_engine(settings.database_url, settings.database_password)
     try:
         controller = Controller(log, engine, site=site, policy_path=settings.policy)
         with progress_bar(f"controlling {site}", None) as bar:

@@ -1,5 +1,7 @@
 """Settings come from the environment, and mistakes in it are said."""
 
+from pathlib import Path
+
 import pytest
 
 from contracts.errors import ConfigError
@@ -16,6 +18,16 @@ def test_defaults_live_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.database_url == "sqlite:////tmp/somewhere/fabpilot.db"
     assert settings.mlflow_uri == "sqlite:////tmp/somewhere/mlflow.db"
     assert settings.device is Device.AUTO
+
+
+def test_a_password_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert load_settings().database_password is None
+    secret = tmp_path / "secret"
+    monkeypatch.setenv("FABPILOT_DATABASE_PASSWORD_FILE", str(secret))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        _ = load_settings().database_password
+    secret.write_text(" with space \n")
+    assert load_settings().database_password == " with space "
 
 
 @pytest.mark.parametrize(
