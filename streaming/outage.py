@@ -56,7 +56,7 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
     except DBAPIError as error:
         if _the_statement_is_wrong(error):
             raise
-        shown = engine.url.render_as_string(hide_password=True)
+        shown = engine.url.set(query={}).render_as_string(hide_password=True)
         # Without the statement and its values, which only `error` itself has.
         said = " ".join(str(error.orig).split())
         if engine.dialect.name == "postgresql" and _passes(error, said):

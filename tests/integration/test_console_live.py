@@ -30,9 +30,12 @@ from tests.console_server import running
 DEADLINE_S = 20.0
 
 
-@pytest.fixture
-def engine(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path}/console.db")
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def engine(request, tmp_path):
+    if request.param == "sqlite":
+        engine = open_engine(f"sqlite:///{tmp_path}/console.db")
+    else:
+        engine = open_engine(request.getfixturevalue("postgres_url"))
     create_tables(engine)
     yield engine
     engine.dispose()
