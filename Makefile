@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types imports check schemas screenshot bench clean
+.PHONY: help setup demo test lint format types imports check schemas screenshot bench kafka \
+	kafka-cluster kafka-secure kafka-stop clean
 
 help: ## List what a person does here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +51,20 @@ screenshot: $(STAMP) ## Make the README's screenshots from a running demo (needs
 
 bench: $(STAMP) ## Run the benchmarks; each prints a ratio against a ceiling measured beside it
 	$(BIN)/fabpilot bench stream --json
+
+KAFKA_LOCAL := $(PYTHON) deploy/kafka-local/kafka_local.py
+
+kafka: ## A real Apache Kafka at 127.0.0.1:9092 (needs Java 17, and Maven the first time)
+	@$(KAFKA_LOCAL) start
+
+kafka-cluster: ## Three nodes of it, replication 3, min ISR 2
+	@$(KAFKA_LOCAL) start --nodes 3
+
+kafka-secure: ## One node with TLS, SASL/SCRAM and ACLs
+	@$(KAFKA_LOCAL) start --secure
+
+kafka-stop: ## End whichever of them runs; its data stays
+	@$(KAFKA_LOCAL) stop
 
 clean: ## Remove .venv and what was built
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

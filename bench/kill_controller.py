@@ -5,10 +5,11 @@
 
 A fab with excursions is simulated and scored once. Its records go to two empty logs of the kind
 asked for. On the first one a controller works undisturbed. On the second one a holder and a standby
-work, and things happen at random moments: the holder is killed (SIGKILL), and so is the standby as
-it takes over; PostgreSQL is restarted or killed; the broker is killed; the holder hangs (SIGSTOP)
-until it has lost its lease, and goes on. In the end the alerts and actions on both logs must be
-equal byte for byte, each once. Prints one JSON object and exits with 1 if that does not hold.
+work, and things happen at random moments, most of them while messages are on their way from the
+database to the log: the holder is killed (SIGKILL), and so is the standby as it takes over;
+PostgreSQL is restarted or killed; the broker is killed; the holder hangs (SIGSTOP) until it has
+lost its lease, and goes on. In the end the alerts and actions on both logs must be equal byte for
+byte, each once. Prints one JSON object and exits with 1 if that does not hold.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ from tests.postgres_server import PostgresServer
 _SITE = "kr1"
 # Nothing here takes longer, unless something is wrong.
 _PATIENCE_S = 120.0
+# For how long, and for how many records, the next message is waited for.
+_NEXT_MESSAGE_S, _SOON = 1.0, 1500
 # As in production, but a holder that hangs inside a transaction is given up sooner.
 _OPTIONS = "-c idle_in_transaction_session_timeout=5s -c statement_timeout=60s"
 
@@ -113,6 +116,7 @@ class Ordeal:
         self._said = (home.folder / "controllers.log").open("ab")
         self.happened: Counter[str] = Counter()
         self.happened_at: list[int] = []
+        self.while_publishing = 0
 
     def two_at_work(self) -> None:
         """Have two controllers, one of them holding the lease."""
@@ -143,7 +147,11 @@ class Ordeal:
         """Once `target` records are settled and a random moment has passed, `what`."""
         self.two_at_work()
         wait_until(lambda: self.taken_in() >= target, "progress")
-        time.sleep(self._rng.uniform(0.0, 0.1))
+        if self._rng.random() < 0.7 and self._publishing(target + _SOON):
+            self.while_publishing += 1
+            time.sleep(self._rng.uniform(0.0, 0.01))
+        else:
+            time.sleep(self._rng.uniform(0.0, 0.1))
         self.happened[what] += 1
         self.happened_at.append(self.taken_in())
         if what == "kill":
@@ -182,6 +190,19 @@ class Ordeal:
             one.wait()
         self._said.close()
 
+    def _publishing(self, limit: int) -> bool:
+        """Wait for messages between state and log: few moments matter more. False if none come."""
+        outbox = metadata.tables["outbox"]
+        query = sa.select(outbox.c.seq).where(outbox.c.name == loop_name(_SITE)).limit(1)
+        deadline = time.monotonic() + _NEXT_MESSAGE_S
+        while time.monotonic() < deadline:
+            with suppress(DBAPIError), read_only(self._engine).begin() as connection:
+                if connection.execute(query).first() is not None:
+                    return True
+            if self.taken_in() > limit:
+                return False
+        return False
+
     def _holder(self) -> subprocess.Popen[bytes] | None:
         """The one whose process number is in the lease (streaming.liveness)."""
         table = metadata.tables["stream_leases"]
@@ -210,7 +231,9 @@ class Ordeal:
 
 
 def _happenings(options: argparse.Namespace, rng: random.Random) -> list[str]:
-    kills = ["kill both" if number % 2 else "kill" for number in range((options.kills * 2 + 2) // 3)]
+    kills = [
+        "kill both" if number % 2 else "kill" for number in range((options.kills * 2 + 2) // 3)
+    ]
     restarts = ["database restarted", "database killed"] * options.restarts
     on_postgres = restarts[: options.restarts] + ["hang"] * options.hangs
     on_kafka = ["broker killed"] * options.broker_kills
@@ -294,6 +317,7 @@ def kill_controller(folder: Path, options: argparse.Namespace) -> dict[str, Any]
         "database_restarts": happened["database restarted"] + happened["database killed"],
         "hangs": happened["hang"],
         "broker_kills": happened["broker killed"],
+        "while_publishing": ordeal.while_publishing,
         "happened_at": ordeal.happened_at,
         "exit_codes": codes,
         "undisturbed_s": round(calm_s, 1),

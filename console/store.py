@@ -45,6 +45,7 @@ _TOPICS = {
     Stream.WAFER_MAPS: "wafers",
     Stream.PREDICTIONS: "wafers",
     Stream.PROCESS: "equipment",
+    Stream.EQUIPMENT: "equipment",
     Stream.TRACES: "equipment",
     Stream.METROLOGY: "wafers",
     Stream.REVIEW_IMAGES: "wafers",

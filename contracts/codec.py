@@ -14,7 +14,7 @@ from contracts.errors import CodecError, RecordTooLargeError, UnknownTypeError
 from contracts.events import EVENT_TYPES, DeadLetter, Event
 from contracts.ids import derived_id, traceparent
 from contracts.records import Headers, Message, Record
-from contracts.topics import MAX_RECORD_BYTES, topic_name
+from contracts.topics import MAX_RECORD_BYTES, STREAM_SPECS, topic_name
 
 __all__ = ["CONTENT_TYPE", "DEAD_LETTER_ENVELOPE", "dead_letter", "decode", "encode", "header"]
 
@@ -46,10 +46,11 @@ def encode(event: Event) -> Message:
         RecordTooLargeError: the encoded event is larger than a record may be.
     """
     value = _encoder.encode(event)
-    limit = MAX_RECORD_BYTES + (DEAD_LETTER_ENVELOPE if isinstance(event, DeadLetter) else 0)
+    limit = STREAM_SPECS[event.stream].record_bytes
+    limit += DEAD_LETTER_ENVELOPE if isinstance(event, DeadLetter) else 0
     if len(value) > limit:
         raise RecordTooLargeError(
-            f"{event.ce_type} {event.event_id} has {len(value)} bytes; a record may have {limit}"
+            f"{event.ce_type} {event.event_id} has {len(value)} bytes; it may have {limit}"
         )
     return Message(
         topic=topic_name(event.site, event.stream),

@@ -14,7 +14,9 @@ FabpilotError
 │   └── DatasetError         a data file that cannot be read
 ├── LogError                 the log (Kafka or embedded) failed
 │   ├── LogUnavailableError  it cannot be reached now; trying again may help
+│   ├── LogAccessError       it refuses us: who we are, or what we may do
 │   └── FencedError          another member has taken over this one's work
+│       └── ReplacedError        another process of our name has taken our place for good
 ├── ModelError               a model cannot be used
 │   ├── ModelFileError       the file is damaged, incomplete or not one of ours
 │   ├── RegistryError        the registry has no such model, or does not answer
@@ -34,12 +36,14 @@ __all__ = [
     "FabpilotError",
     "FencedError",
     "GuardRailError",
+    "LogAccessError",
     "LogError",
     "LogUnavailableError",
     "ModelError",
     "ModelFileError",
     "RecordTooLargeError",
     "RegistryError",
+    "ReplacedError",
     "TraceError",
     "UnknownTypeError",
     "WaferMapError",
@@ -90,8 +94,16 @@ class LogUnavailableError(LogError):
     """The log cannot be reached now; trying again may help."""
 
 
+class LogAccessError(LogError):
+    """The log refuses us: our password, its certificate, or a right that we lack."""
+
+
 class FencedError(LogError):
-    """Another member has taken over this one's work; this one must stop."""
+    """Another member has taken over this one's work; what is in hand must be given up."""
+
+
+class ReplacedError(FencedError):
+    """Another process of our name has taken our place for good; this one must end."""
 
 
 class ModelError(FabpilotError):

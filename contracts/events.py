@@ -116,7 +116,7 @@ class EquipmentState(Event, frozen=True, kw_only=True):
     """
 
     ce_type: ClassVar[str] = "fabpilot.equipment_state.v1"
-    stream: ClassVar[Stream] = Stream.PROCESS
+    stream: ClassVar[Stream] = Stream.EQUIPMENT
 
     equipment_id: str
     module_id: str

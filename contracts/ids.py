@@ -5,8 +5,9 @@ import re
 
 from contracts.errors import ConfigError
 
-__all__ = ["check_site", "derived_id", "traceparent"]
+__all__ = ["check_group", "check_site", "derived_id", "traceparent"]
 
+_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 # Joins the parts of an id; cannot occur in them unnoticed because each part's length goes in too.
 _SEPARATOR = b"\x1f"
@@ -39,6 +40,21 @@ def check_site(site: str) -> str:
             " for example 'kr1'"
         )
     return site
+
+
+def check_group(group: str) -> str:
+    """Return `group` if it may name a consumer group (it becomes part of file names).
+
+    Raises:
+        ConfigError: it has other characters than letters, digits, '.', '_' and '-', or more than
+            100 of them.
+    """
+    if not _GROUP.fullmatch(group):
+        raise ConfigError(
+            f"group {group!r} is not a group name: use letters, digits, '.', '_' and '-', at most"
+            " 100 characters"
+        )
+    return group
 
 
 def traceparent(root: str, event_id: str) -> str:

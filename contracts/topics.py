@@ -4,6 +4,7 @@ A site has its own topics, `fab.<site>.<stream>`, so that sites scale, fail and 
 """
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -20,6 +21,7 @@ class Stream(StrEnum):
     """The streams of a site."""
 
     PROCESS = "process"
+    EQUIPMENT = "equipment"
     TRACES = "traces"
     METROLOGY = "metrology"
     WAFER_MAPS = "wafer_maps"
@@ -37,24 +39,35 @@ class StreamSpec(msgspec.Struct, frozen=True):
     Attributes:
         partitions: how many; a processor group scales up to this number.
         retention_h: how long records are kept, in hours; 0 keeps them for ever.
+        compacted: after `retention_h` the last record of each key is kept, instead of none. For
+            streams that say what *is*: whoever comes late learns it however long ago it was said.
+        record_bytes: the most an event's bytes may be; by default there is room for a map of
+            1000 x 1000 dies.
+        compression: what the topic stores, 'producer' for whatever the producer chose.
     """
 
     partitions: int
     retention_h: int = 7 * 24
+    compacted: bool = False
+    record_bytes: int = 2 * 1024 * 1024
+    compression: Literal["producer", "zstd"] = "producer"
 
 
-# Decisions and labels are few and are the record of who did what: they are kept.
+# The one table from which every site's topics are made. Decisions and labels are few and are the
+# record of who did what: they are kept whole, so none of them is compacted.
 STREAM_SPECS: dict[Stream, StreamSpec] = {
     Stream.PROCESS: StreamSpec(4),
-    Stream.TRACES: StreamSpec(4),
+    Stream.EQUIPMENT: StreamSpec(1, compacted=True),
+    Stream.TRACES: StreamSpec(4, record_bytes=MAX_RECORD_BYTES),
     Stream.METROLOGY: StreamSpec(2),
     Stream.WAFER_MAPS: StreamSpec(4),
-    Stream.REVIEW_IMAGES: StreamSpec(4),
+    Stream.REVIEW_IMAGES: StreamSpec(4, record_bytes=MAX_RECORD_BYTES, compression="zstd"),
     Stream.PREDICTIONS: StreamSpec(4),
     Stream.ALERTS: StreamSpec(1, retention_h=0),
     Stream.ACTIONS: StreamSpec(1, retention_h=0),
     Stream.LABELS: StreamSpec(1, retention_h=0),
-    Stream.DEAD_LETTERS: StreamSpec(1, retention_h=30 * 24),
+    # A dead letter carries the record it stands for, whatever stream that was on.
+    Stream.DEAD_LETTERS: StreamSpec(1, retention_h=30 * 24, record_bytes=MAX_RECORD_BYTES),
 }
 
 

@@ -15,7 +15,14 @@ from streaming.stateful import Arrived, StatefulLoop, StatefulReport
 
 __all__ = ["Controller", "controller_topics", "loop_name"]
 
-_STREAMS = (Stream.PROCESS, Stream.TRACES, Stream.PREDICTIONS, Stream.ALERTS, Stream.ACTIONS)
+_STREAMS = (
+    Stream.PROCESS,
+    Stream.EQUIPMENT,
+    Stream.TRACES,
+    Stream.PREDICTIONS,
+    Stream.ALERTS,
+    Stream.ACTIONS,
+)
 # How long a standby waits after the last sign of life. A controller that was killed is back within
 # this time too; alerts can wait that long, and a busy machine does not lose its lease by accident.
 _LEASE_MS = 3_000

@@ -107,7 +107,7 @@ def run_headless(
     """
     began = time.monotonic()
     supervisor = Supervisor()
-    log = open_site_log(settings.log_url, site)
+    log = open_site_log(settings, site)
     folder = settings.home / "logs"
     try:
         with tempfile.TemporaryDirectory(prefix="fabpilot-truth-") as hidden:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from contracts.errors import ConfigError
 from contracts.ids import check_site
 from serving.device import Device
+from streaming.open import KafkaAccess
 
 __all__ = ["Settings", "load_settings"]
 
@@ -31,7 +32,30 @@ class Settings(BaseSettings):
     )
     log: str = Field(
         default="",
-        description="The log: embedded:PATH or kafka://HOST:PORT. Default: embedded in home.",
+        description="The log: embedded:PATH, kafka://HOST:PORT[,…], or kafka+tls://HOST:PORT[,…]."
+        " Default: embedded in home.",
+    )
+    kafka_ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that vouch for Kafka's brokers, with kafka+tls."
+        " Default: the system's.",
+    )
+    kafka_user: str = Field(
+        default="", description="User for Kafka (SASL/SCRAM-SHA-512), with kafka+tls."
+    )
+    kafka_password_file: Path | None = Field(
+        default=None, description="File with the password of FABPILOT_KAFKA_USER."
+    )
+    instance: str = Field(
+        default="",
+        description="Name of this process among its like, kept over restarts. Default: made of the"
+        " host's name and the first number that no other process here has.",
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port on 127.0.0.1 where a processor shows its metrics to Prometheus; 0: none.",
     )
     database: str = Field(
         default="",
@@ -93,6 +117,16 @@ class Settings(BaseSettings):
     debug: bool = Field(
         default=False, description="Show tracebacks of unexpected errors and debug logs."
     )
+
+    @property
+    def kafka_access(self) -> KafkaAccess:
+        """How Kafka lets us in."""
+        return KafkaAccess(
+            ca_file=self.kafka_ca_file,
+            user=self.kafka_user,
+            password_file=self.kafka_password_file,
+            instance=self.instance,
+        )
 
     @property
     def log_url(self) -> str:

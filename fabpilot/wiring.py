@@ -1,14 +1,16 @@
 """Parts put together from settings: what several commands need."""
 
 import os
+import threading
 from pathlib import Path
 
-from contracts.errors import ConfigError
+from contracts.errors import ConfigError, LogError, LogUnavailableError
 from contracts.topics import STREAM_SPECS, topic_name
 from fabpilot.settings import Settings
 from serving.repository import FileSource, ModelRepository, ModelSource
 from streaming.log import Log
 from streaming.open import open_log
+from streaming.patience import Patience
 
 __all__ = [
     "MODEL_NAME",
@@ -30,11 +32,35 @@ def site_topics(site: str) -> dict[str, int]:
     return {topic_name(site, stream): spec.partitions for stream, spec in STREAM_SPECS.items()}
 
 
-def open_site_log(url: str, site: str) -> Log:
-    """The log, with the site's topics made."""
-    log = open_log(url)
-    log.create_topics(site_topics(site))
-    return log
+def open_site_log(settings: Settings, site: str, stop: threading.Event | None = None) -> Log:
+    """The log, with the site's topics made.
+
+    Args:
+        settings: which log, and how to reach it.
+        site: the fab.
+        stop: for a process that serves: a log that does not answer is waited for until this is
+            set. Without it, that is an error.
+
+    Raises:
+        LogUnavailableError: the log does not answer.
+        LogError, ConfigError: it cannot be used as it is.
+    """
+    log = open_log(settings.log_url, settings.kafka_access)
+    patience = Patience("the log", stop) if stop is not None else None
+    while True:
+        try:
+            log.create_topics(site_topics(site))
+        except LogUnavailableError as error:
+            if patience is None or not patience.wait(error):
+                log.close()
+                raise
+        except LogError:
+            log.close()
+            raise
+        else:
+            if patience is not None:
+                patience.over()
+            return log
 
 
 def sites(log: Log) -> list[str]:

@@ -59,6 +59,13 @@ class Consumer(Protocol):
         """
         ...
 
+    def keep_alive(self) -> None:
+        """Show that this member is alive, and take part in rebalances, without taking records.
+
+        For a member that has as much in hand as it may have and is waiting for it.
+        """
+        ...
+
     def commit(self, outputs: Sequence[Message], offsets: Offsets) -> None:
         """Publish `outputs` and advance the group to `offsets`, atomically.
 
@@ -66,6 +73,7 @@ class Consumer(Protocol):
 
         Raises:
             FencedError: a partition in `offsets` is no longer ours. Nothing was written.
+            ReplacedError: another process of our name has our place.
         """
         ...
 
@@ -120,12 +128,24 @@ class Log(Protocol):
         """Offset that the next record of each partition will get."""
         ...
 
+    def offsets_at(self, topics: Iterable[str], time_ms: int) -> dict[TopicPartition, int]:
+        """Offset of the first record that each partition took at `time_ms` or later, or its end."""
+        ...
+
     def reader(self, topics: Iterable[str], start: Offsets | Literal["beginning", "end"]) -> Reader:
         """A reader of whole topics. Partitions missing from `start` begin at the beginning."""
         ...
 
     def consumer(self, group: str, topics: Iterable[str]) -> Consumer:
         """A member of `group`, starting where the group stopped, or at the beginning."""
+        ...
+
+    def start_group(self, group: str, offsets: Offsets) -> bool:
+        """Have a group without members begin at `offsets`.
+
+        Returns:
+            False if the group stands somewhere already, and nothing was done.
+        """
         ...
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:

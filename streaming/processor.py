@@ -10,6 +10,11 @@ Handling runs in one worker thread while this thread commits the batch before an
 the batch after (ONNX Runtime lets go of the GIL while it computes). Batches are committed in the
 order they were polled, each with its own offsets. A crash before step 5 leaves nothing behind; a
 crash after it leaves everything.
+
+At most two batches are in hand, so memory is bounded by what two polls bring. While a slow one is
+waited for, nothing is polled, but the group is kept informed that this member lives. A log that
+does not answer is waited for (streaming.patience); what was in hand then is given up and done
+again, for nobody knows whether its commit arrived.
 """
 
 import threading
@@ -17,15 +22,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import msgspec
 
 from contracts.codec import decode, encode
-from contracts.errors import CodecError, DataError, FencedError, LogError, ModelError
+from contracts.errors import (
+    CodecError,
+    DataError,
+    FencedError,
+    LogError,
+    LogUnavailableError,
+    ModelError,
+    ReplacedError,
+)
 from contracts.events import Event
 from contracts.records import Message, Record, TopicPartition
 from streaming.dead_letters import check_topics, dead_letter_message, dead_letter_topics
 from streaming.log import Consumer, Log
+from streaming.patience import Patience
 
 __all__ = ["Handle", "Processor", "ProcessorReport"]
 
@@ -110,20 +125,25 @@ class Processor:
 
         Raises:
             ConfigError: `topics` names a topic that no loop may read.
+            ReplacedError: another process of this one's name has taken its place.
+            LogAccessError: the log does not let us in.
             ModelError, LogError: what `handle` or the log raised. Nothing uncommitted is lost.
         """
         began = time.monotonic()
         report = ProcessorReport()
+        patience = Patience("the log", stop)
         with ThreadPoolExecutor(1, thread_name_prefix=f"{self._group}-handle") as worker:
             while True:
-                topics = self._prepare()
-                consumer = self._log.consumer(self._group, topics)
-                run = _Run(self, consumer, worker, report, began, on_progress)
+                run: _Run | None = None
                 try:
-                    done = run.until_topics_change(topics, stop, until_idle)
-                finally:
-                    run.cancel()
-                    consumer.close()
+                    topics = self._prepare()
+                    consumer = self._log.consumer(self._group, topics)
+                    run = _Run(self, consumer, worker, report, began, on_progress, patience)
+                    with run:
+                        done = run.until_topics_change(topics, stop, until_idle)
+                except LogUnavailableError as error:
+                    done = not patience.wait(error)
+                if run is not None:
                     report = run.report
                 if done:
                     return msgspec.structs.replace(report, seconds=time.monotonic() - began)
@@ -173,25 +193,38 @@ class _Run:
         report: ProcessorReport,
         began: float,
         on_progress: Callable[[ProcessorReport], None] | None,
+        patience: Patience,
     ) -> None:
         self._processor = processor
         self._consumer = consumer
         self._worker = worker
         self._began = began
         self._on_progress = on_progress
+        self._patience = patience
         self._pending: deque[_Batch] = deque()
         self._nothing_left = False
         self.report = report
+
+    def __enter__(self) -> "_Run":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.cancel()
+        # A log that is away cannot be told that we leave; it will find out.
+        with suppress(LogUnavailableError):
+            self._consumer.close()
 
     def until_topics_change(
         self, topics: tuple[str, ...], stop: threading.Event, until_idle: bool
     ) -> bool:
         """Process until the run is over (True) or other topics are to be read (False)."""
         while True:
-            if len(self._pending) < _DEPTH and not stop.is_set():
-                self._take()
             try:
+                if len(self._pending) < _DEPTH and not stop.is_set():
+                    self._take()
                 self._settle(all_of_it=stop.is_set())
+            except ReplacedError:
+                raise
             except FencedError:
                 # Part of what is in hand went to another member. Nothing of it was written: give
                 # all of it up and go on with what is assigned now.
@@ -204,6 +237,7 @@ class _Run:
             if self._nothing_left:
                 if self._processor._prepare() != topics:
                     return False
+                self._patience.over()
                 if until_idle and self._processor._idle(topics):
                     return True
 
@@ -237,6 +271,8 @@ class _Run:
             batch = self._pending[0]
             if len(self._pending) == _DEPTH or self._nothing_left or all_of_it:
                 wait([batch.answers], timeout=_WAIT_S)
+                if not batch.answers.done():
+                    self._consumer.keep_alive()
             if not batch.answers.done():
                 return
             self._commit(batch)
@@ -259,6 +295,7 @@ class _Run:
                 outputs.append(dead_letter_message(record, error, self._processor._stage))
                 dead_letters += 1
         self._consumer.commit(outputs, offsets)
+        self._patience.over()
         self.report = ProcessorReport(
             consumed=self.report.consumed + len(batch.records),
             produced=self.report.produced + len(outputs) - dead_letters,

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import kafka_server
+from tests.kafka_server import kafka_brokers, own_kafka
+
+__all__ = ["data_folder", "kafka_brokers", "own_kafka"]
+
 # In CI what is optional for a newcomer is required: a missing browser is a failure there.
 _REQUIRED = bool(os.environ.get("CI"))
 _KEPT = ("FABPILOT_DATA", "FABPILOT_KAFKA")
@@ -33,9 +38,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run, with the reason."""
     if item.get_closest_marker("data") and not data_folder().is_dir():
         pytest.skip(f"no public data in {data_folder()}; FABPILOT_DATA names their folder")
-    if item.get_closest_marker("kafka") and not os.environ.get("FABPILOT_KAFKA"):
-        pytest.skip("FABPILOT_KAFKA names no brokers")
+    if item.get_closest_marker("kafka") and (problem := kafka_server.missing()):
+        if _REQUIRED:
+            pytest.fail(f"Kafka is required in CI: {problem}")
+        pytest.skip(problem)
     if item.get_closest_marker("browser") and not shutil.which("chromium"):
         if _REQUIRED:
             pytest.fail("Chromium is required in CI; .ci/run installs it")
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that began the tests, not one of its workers, owns the shared Kafka."""
+    if not hasattr(config, "workerinput"):
+        kafka_server.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the shared Kafka."""
+    if not hasattr(config, "workerinput"):
+        kafka_server.end()

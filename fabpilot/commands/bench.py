@@ -101,7 +101,7 @@ def stream(
         events = _events(settings, data, wafers)
         with tempfile.TemporaryDirectory(prefix="fabpilot-bench-") as folder:
             url = log_url or f"embedded:{Path(folder) / 'log.db'}"
-            log = open_site_log(url, _SITE)
+            log = open_site_log(settings.model_copy(update={"log": url}), _SITE)
             try:
                 result = _measure(log, url, events, ceiling.current(), scorer)
                 report(result, as_json=as_json, title="bench")

@@ -61,7 +61,7 @@ def serve(
     Raises:
         ConfigError: the address cannot be listened on.
     """
-    log = open_site_log(settings.log_url, site or settings.site)
+    log = open_site_log(settings, site or settings.site)
     engine = open_engine(settings.database_url, settings.database_password)
     try:
         names = [site] if site else sites(log)

@@ -113,7 +113,7 @@ def _log(settings: Settings) -> Check:
     kind, _, rest = settings.log_url.partition(":")
     if kind == "embedded" and not Path(rest).exists():
         return Check("log", "note", f"{rest} does not exist yet; the first command makes it")
-    log = open_log(settings.log_url)
+    log = open_log(settings.log_url, settings.kafka_access)
     try:
         topics = log.topics()
         records = sum(log.ends(topics).values())

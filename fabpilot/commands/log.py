@@ -67,7 +67,7 @@ def tail(
     stop = stop_event()
     if site is not None:
         check_site(site)
-    log = open_log(settings.log_url)
+    log = open_log(settings.log_url, settings.kafka_access)
     try:
         topics = _topics(log, stream, site)
         while not topics and not until_end and not stop.wait(_POLL_S):

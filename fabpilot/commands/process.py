@@ -1,20 +1,27 @@
 """`fabpilot process`: the processor. Wafer maps in, predictions out."""
 
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
+from contracts.errors import ConfigError
+from contracts.ids import check_group
 from contracts.topics import Stream, topic_name
 from fabpilot.commands.options import JsonOption, SiteOption
-from fabpilot.output import progress_bar, report
+from fabpilot.instance import instance_name
+from fabpilot.metrics import ProcessorMetrics, serve_metrics
+from fabpilot.output import err, progress_bar, report
+from fabpilot.replay_from import parse_start, start_offsets
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
 from fabpilot.wiring import group_name, open_repository, open_site_log, scoring_workers
 from serving.device import Device
 from serving.scorer import Scorer
+from streaming.log import Log
 from streaming.processor import Processor, ProcessorReport
 
 __all__ = ["ProcessReport", "register"]
@@ -54,6 +61,14 @@ def process(
     batch: Annotated[
         int, typer.Option("--batch", min=1, max=4096, help="Records handled at a time, at most.")
     ] = 256,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Where a new group begins: a time (UTC unless it says otherwise), 'beginning',"
+            " 'end', or PARTITION:OFFSET,... Needs --group.",
+        ),
+    ] = None,
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="Stop when everything is processed.")
     ] = False,
@@ -65,38 +80,60 @@ def process(
 ) -> None:
     """Score what arrives on the log, each record exactly once.
 
-    Run as many as there are partitions; they share the work. Stops cleanly on Ctrl-C and SIGTERM.
+    Run as many as there are partitions; they share the work. Stops cleanly on Ctrl-C and SIGTERM:
+    what is in hand is finished first.
+
+    Predictions are named after their map and model, so doing a part again with --group and --from
+    writes the same ones once more.
 
     For example:
 
       fabpilot process
 
       fabpilot process --until-idle --json --model wafer-map.onnx
+
+      fabpilot process --group again --from 2026-01-01T00:00 --until-idle
     """
     settings = load_settings()
     if device is not None:
         settings = settings.model_copy(update={"device": device})
     site = site or settings.site
-    group = group or group_name(site)
+    if start is not None and group in (None, group_name(site)):
+        raise ConfigError("--from is for a group of its own: name one with --group")
+    beginning = None if start is None else parse_start(start)
+    group = check_group(group or group_name(site))
     stop = stop_event()
-    # One thread a run, and as many runs at once as there are cores: see Scorer.
-    repository = open_repository(settings, model, threads=1)
-    scorer = Scorer(repository, workers=scoring_workers(settings))
-    repository.follow(settings.model_refresh_s)
-    log = open_site_log(settings.log_url, site)
-    try:
+    with ExitStack() as stack:
+        if not settings.instance:
+            name = stack.enter_context(instance_name(settings.home, group))
+            settings = settings.model_copy(update={"instance": name})
+        # One thread a run, and as many runs at once as there are cores: see Scorer.
+        repository = stack.enter_context(closing(open_repository(settings, model, threads=1)))
+        scorer = stack.enter_context(closing(Scorer(repository, workers=scoring_workers(settings))))
+        repository.follow(settings.model_refresh_s)
+        # A job that is to end must not wait for ever; a service waits for its log.
+        log = open_site_log(settings, site, None if until_idle else stop)
+        stack.enter_context(closing(log))
         topics = [topic_name(site, Stream.WAFER_MAPS)]
-        backlog = sum(log.ends(topics).values()) - sum(log.committed(group, topics).values())
+        if beginning is not None:
+            offsets = start_offsets(log, topics[0], beginning)
+            if not log.start_group(group, offsets):
+                err.print(f"group {group!r} has begun already and goes on where it stopped")
+        metrics = ProcessorMetrics(group, site)
+        if settings.metrics_port:
+            port = settings.metrics_port
+            stack.enter_context(serve_metrics(metrics, log, group, topics, port))
+        backlog = _behind(log, group, topics) if until_idle else None
         processor = Processor(log, group=group, topics=lambda: topics, handle=scorer, batch=batch)
         if ready is not None:
             ready.touch()
-        began = time.perf_counter()
-        settled = began
-        with progress_bar("scoring", backlog if until_idle else None) as bar:
+        began = settled = time.perf_counter()
+        with progress_bar("scoring", backlog) as bar:
 
             def on_progress(progress: ProcessorReport) -> None:
                 nonlocal settled
                 settled = time.perf_counter()
+                metrics(progress)
                 bar.update(bar.tasks[0].id, completed=progress.consumed)
 
             done = processor.run(stop, until_idle=until_idle, on_progress=on_progress)
@@ -115,10 +152,10 @@ def process(
             as_json=as_json,
             title="processed",
         )
-    finally:
-        scorer.close()
-        repository.close()
-        log.close()
+
+
+def _behind(log: Log, group: str, topics: list[str]) -> int:
+    return sum(log.ends(topics).values()) - sum(log.committed(group, topics).values())
 
 
 def register(app: typer.Typer) -> None:

@@ -80,6 +80,10 @@ class EmbeddedConsumer:
             if not self._file.wait_for_change(version, Deadline(look)) and deadline.passed:
                 return []
 
+    def keep_alive(self) -> None:
+        """Show that this member is alive; see `streaming.log.Consumer`."""
+        self._stay_in_group()
+
     def commit(self, outputs: Sequence[Message], offsets: Offsets) -> None:
         """Publish `outputs` and advance the group to `offsets`, atomically.
 

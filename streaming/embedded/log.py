@@ -11,7 +11,7 @@ from streaming.embedded import groups
 from streaming.embedded.consumer import EmbeddedConsumer
 from streaming.embedded.file import LogFile
 from streaming.embedded.reader import EmbeddedReader
-from streaming.embedded.records import Catalogue, publish
+from streaming.embedded.records import Catalogue, first_since, publish
 from streaming.log import Offsets
 
 __all__ = ["EmbeddedLog"]
@@ -108,6 +108,15 @@ class EmbeddedLog:
             ends = dict(connection.execute("SELECT partition_id, next_offset FROM partitions"))
         return {partition: ends[partition_id] for partition, partition_id in ids.items()}
 
+    def offsets_at(self, topics: Iterable[str], time_ms: int) -> dict[TopicPartition, int]:
+        """Offset of the first record that each partition took at `time_ms` or later, or its end."""
+        wanted = list(topics)
+        with self._file.reading() as connection:
+            ids = self._catalogue.ids(connection, wanted)
+            first = {p: first_since(connection, i, time_ms) for p, i in ids.items()}
+        found = {p: at for p, at in first.items() if at is not None}
+        return {**self.ends(wanted), **found}
+
     def reader(
         self, topics: Iterable[str], start: Offsets | Literal["beginning", "end"]
     ) -> EmbeddedReader:
@@ -122,6 +131,15 @@ class EmbeddedLog:
         return EmbeddedConsumer(
             self._file, self._catalogue, self._clock, group, topics, self._session_timeout_ms
         )
+
+    def start_group(self, group: str, offsets: Offsets) -> bool:
+        """Have a group begin at `offsets`; False, and nothing done, if it stands somewhere."""
+        with self._file.writing() as connection:
+            if groups.group_offsets(connection, group):
+                return False
+            ids = self._catalogue.ids(connection, {p.topic for p in offsets})
+            groups.store_offsets(connection, group, {ids[p]: at for p, at in offsets.items()})
+        return True
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """Where a group stands; partitions never committed are missing."""

@@ -12,7 +12,7 @@ from contracts.topics import MAX_RECORD_BYTES
 from streaming.embedded.file import OFFSET_BITS, record_id
 from streaming.partitioner import partition_of
 
-__all__ = ["MAX_POLL_BYTES", "Catalogue", "fetch", "publish"]
+__all__ = ["MAX_POLL_BYTES", "Catalogue", "fetch", "first_since", "publish"]
 
 # What one poll may bring into memory: a few hundred images would otherwise be a gigabyte.
 MAX_POLL_BYTES = 64 * 1024 * 1024
@@ -160,3 +160,12 @@ def fetch(
                 rows.close()
                 break
     return records
+
+
+def first_since(connection: sqlite3.Connection, partition_id: int, time_ms: int) -> int | None:
+    """Offset of the first record that a partition took at `time_ms` or later, if there is one."""
+    row = connection.execute(
+        "SELECT id FROM records WHERE id >= ? AND id < ? AND timestamp_ms >= ? ORDER BY id LIMIT 1",
+        (record_id(partition_id, 0), record_id(partition_id + 1, 0), time_ms),
+    ).fetchone()
+    return None if row is None else int(row[0]) & _OFFSET_MASK

@@ -1,18 +1,29 @@
-"""Kafka's errors as ours, and a limit on calls that Kafka's client would wait for without one."""
+"""Kafka's errors as ours, and limits on calls that Kafka's client would wait for without one."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 import kafka.errors as kafka_errors
 
-from contracts.errors import FencedError, LogError, LogUnavailableError, RecordTooLargeError
+from contracts.errors import (
+    FencedError,
+    LogAccessError,
+    LogError,
+    LogUnavailableError,
+    RecordTooLargeError,
+    ReplacedError,
+)
+from streaming.deadline import Deadline
 
-__all__ = ["FENCED", "bounded", "kafka_failures"]
+__all__ = ["FENCED", "bounded", "kafka_failures", "retried"]
 
 T = TypeVar("T")
 
+# Somebody else has the name this process goes by: of its producer, or in its group.
+_REPLACED = (kafka_errors.FencedInstanceIdError,)
 # Somebody else has this producer's transactional id, or this member's partitions.
 FENCED = (
     kafka_errors.CommitFailedError,
@@ -34,19 +45,36 @@ def kafka_failures(brokers: str) -> Iterator[None]:
     """Raise Kafka's errors as ours.
 
     Raises:
+        ReplacedError: another process has taken this one's name.
         FencedError: another producer or group member has taken over.
         RecordTooLargeError: the broker refuses a record for its size.
+        LogAccessError: the cluster does not let us in, or forbids what we ask.
         LogUnavailableError: the cluster does not answer, or is busy with itself.
         LogError: anything else.
     """
     try:
         yield
+    except _REPLACED as error:
+        raise ReplacedError(
+            f"Kafka at {brokers}: another process runs with the same FABPILOT_INSTANCE and has"
+            " taken this one's place; give each process a name of its own"
+        ) from error
     except FENCED as error:
         raise FencedError(f"Kafka at {brokers}: another member took over ({error})") from error
     except _TOO_LARGE as error:
         raise RecordTooLargeError(
             f"Kafka at {brokers} refused a record for its size ({error}); raise max.message.bytes"
             " of the topic"
+        ) from error
+    except kafka_errors.SaslAuthenticationFailedError as error:
+        raise LogAccessError(
+            f"Kafka at {brokers} refused user and password ({error}); check FABPILOT_KAFKA_USER"
+            " and FABPILOT_KAFKA_PASSWORD_FILE"
+        ) from error
+    except kafka_errors.AuthorizationError as error:
+        raise LogAccessError(
+            f"Kafka at {brokers} forbids this ({error}); give the user the right that"
+            " docs/streaming.md lists under 'Access'"
         ) from error
     except kafka_errors.UnknownTopicOrPartitionError as error:
         raise LogError(f"Kafka at {brokers}: no such topic; create it first ({error})") from error
@@ -57,6 +85,26 @@ def kafka_failures(brokers: str) -> Iterator[None]:
         ) from error
     except kafka_errors.KafkaError as error:
         raise LogError(f"Kafka at {brokers}: {type(error).__name__}: {error}") from error
+
+
+def retried(call: Callable[[], T], limit_s: float) -> T:
+    """The result of `call`, tried again while the cluster is busy with itself.
+
+    For what asks and changes nothing: a coordinator that is only just being made, or that moves
+    to another broker, answers 'not now'.
+    """
+    deadline = Deadline(limit_s)
+    pause_s = 0.05
+    while True:
+        try:
+            return call()
+        except kafka_errors.KafkaTimeoutError:
+            raise  # the client has tried for long enough itself
+        except kafka_errors.RetriableError:
+            if deadline.passed:
+                raise
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.5)
 
 
 def bounded(call: Callable[[], T], limit_s: float, what: str) -> T:

@@ -2,37 +2,52 @@
 
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import GroupIdNotFoundError, TopicAlreadyExistsError
+from kafka.errors import GroupIdNotFoundError, NoError, TopicAlreadyExistsError
 
 from contracts.errors import ConfigError, FencedError, LogError
 from contracts.records import Message, TopicPartition
-from contracts.topics import STREAM_SPECS, parse_topic
+from contracts.topics import MAX_RECORD_BYTES, STREAM_SPECS, StreamSpec, parse_topic
 from streaming.kafka.consumer import KafkaMember
-from streaming.kafka.failures import kafka_failures
-from streaming.kafka.producer import TransactionalProducer
+from streaming.kafka.failures import kafka_failures, retried
+from streaming.kafka.producer import TransactionalProducer, as_kafka
 from streaming.kafka.reader import KafkaReader
-from streaming.kafka.settings import MAX_MESSAGE_BYTES, admin_settings
+from streaming.kafka.settings import Cluster, admin_settings, room_for
 from streaming.log import Offsets
 
 __all__ = ["KafkaLog"]
 
+T = TypeVar("T")
+
 _MS_PER_HOUR = 3_600_000
 
 
+# A topic that is not of the table, such as a test's.
+_OTHER = StreamSpec(1, retention_h=0, record_bytes=MAX_RECORD_BYTES)
+
+
 def _topic_configs(topic: str) -> dict[str, str]:
-    """Settings of a topic of ours; others get only room for our records."""
-    configs = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    """How the cluster shall keep a topic (contracts.topics.STREAM_SPECS)."""
     try:
         _, stream = parse_topic(topic)
+        spec = STREAM_SPECS[stream]
     except ConfigError:
-        return configs
-    hours = STREAM_SPECS[stream].retention_h
-    return {**configs, "retention.ms": str(hours * _MS_PER_HOUR if hours else -1)}
+        spec = _OTHER
+    configs = {
+        "max.message.bytes": str(room_for(spec.record_bytes)),
+        "compression.type": spec.compression,
+    }
+    if spec.compacted:
+        # Only what is older than the retention is compacted: readers that are behind by less see
+        # every change.
+        lag_ms = str(spec.retention_h * _MS_PER_HOUR)
+        return {**configs, "cleanup.policy": "compact", "min.compaction.lag.ms": lag_ms}
+    retention_ms = spec.retention_h * _MS_PER_HOUR if spec.retention_h else -1
+    return {**configs, "cleanup.policy": "delete", "retention.ms": str(retention_ms)}
 
 
 def _source_group(source: str) -> str:
@@ -48,13 +63,11 @@ class KafkaLog:
     groups that commit nothing for `offsets.retention.minutes` (7 days by default).
 
     Args:
-        brokers: host:port, comma-separated.
-        compression: of what is published: lz4 costs little, zstd saves more.
+        cluster: where it is and how to reach it.
     """
 
-    def __init__(self, brokers: str, *, compression: Literal["lz4", "zstd"] = "lz4") -> None:
-        self._brokers = brokers
-        self._compression = compression
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
         self._admin_client: Any = None
         self._lock = threading.Lock()
         self._known_topics: frozenset[str] = frozenset()
@@ -70,7 +83,7 @@ class KafkaLog:
             if topic in existing:
                 continue
             wanted = {"num_partitions": partitions, "configs": _topic_configs(topic)}
-            with kafka_failures(self._brokers):
+            with kafka_failures(self._cluster.brokers):
                 try:
                     self._admin().create_topics({topic: wanted}, wait_for_metadata=True)
                 except TopicAlreadyExistsError:
@@ -78,8 +91,8 @@ class KafkaLog:
 
     def topics(self) -> dict[str, int]:
         """All topics and their number of partitions, Kafka's own left out."""
-        with kafka_failures(self._brokers):
-            described = self._admin().describe_topics()
+        with kafka_failures(self._cluster.brokers):
+            described = self._ask(lambda admin: admin.describe_topics())
         return {
             topic["name"]: len(topic["partitions"])
             for topic in described
@@ -136,17 +149,15 @@ class KafkaLog:
 
     def ends(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """Offset that the next record of each partition will get, as committed readers see it."""
-        counts = self.topics()
-        wanted = {
-            KafkaPartition(topic, number): OffsetSpec.LATEST
-            for topic in set(topics)
-            for number in range(counts.get(topic, 0))
-        }
-        if not wanted:
-            return {}
-        with kafka_failures(self._brokers):
-            found = self._admin().list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED)
-        return {TopicPartition(*partition): at.offset for partition, at in found.items()}
+        return self._offsets(topics, OffsetSpec.LATEST)
+
+    def offsets_at(self, topics: Iterable[str], time_ms: int) -> dict[TopicPartition, int]:
+        """Offset of the first record that each partition took at `time_ms` or later, or its end."""
+        wanted = list(topics)
+        found = self._offsets(wanted, time_ms)
+        # Kafka says -1 where there is no such record.
+        ends = self.ends(wanted)
+        return {p: found[p] if found.get(p, -1) >= 0 else end for p, end in ends.items()}
 
     def reader(
         self, topics: Iterable[str], start: Offsets | Literal["beginning", "end"]
@@ -155,16 +166,27 @@ class KafkaLog:
         wanted = list(topics)
         if isinstance(start, str):
             start = self.ends(wanted) if start == "end" else {}
-        return KafkaReader(self._brokers, wanted, start)
+        return KafkaReader(self._cluster, wanted, start)
 
     def consumer(self, group: str, topics: Iterable[str]) -> KafkaMember:
         """A member of `group`, starting where the group stopped, or at the beginning."""
-        return KafkaMember(self._brokers, group, topics, self._compression)
+        return KafkaMember(self._cluster, group, topics)
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """Where a group stands; partitions never committed are missing."""
         wanted = set(topics)
         return {p: at for p, at in self._group_offsets(group).items() if p.topic in wanted}
+
+    def start_group(self, group: str, offsets: Offsets) -> bool:
+        """Have a group begin at `offsets`; False, and nothing done, if it stands somewhere."""
+        if any(self._group_offsets(group).values()):
+            return False
+        with kafka_failures(self._cluster.brokers):
+            answers = self._ask(lambda admin: admin.alter_group_offsets(group, as_kafka(offsets)))
+            for error in answers.values():
+                if error is not NoError:
+                    raise error(group)
+        return True
 
     def close(self) -> None:
         """Let go of everything. May be called twice."""
@@ -177,10 +199,25 @@ class KafkaLog:
         if admin is not None:
             admin.close()
 
+    def _offsets(self, topics: Iterable[str], spec: Any) -> dict[TopicPartition, int]:
+        counts = self.topics()
+        wanted = {
+            KafkaPartition(topic, number): spec
+            for topic in set(topics)
+            for number in range(counts.get(topic, 0))
+        }
+        if not wanted:
+            return {}
+        with kafka_failures(self._cluster.brokers):
+            found = self._ask(
+                lambda admin: admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED)
+            )
+        return {TopicPartition(*partition): at.offset for partition, at in found.items()}
+
     def _group_offsets(self, group: str) -> dict[TopicPartition, int]:
-        with kafka_failures(self._brokers):
+        with kafka_failures(self._cluster.brokers):
             try:
-                found = self._admin().list_group_offsets({group: None})
+                found = self._ask(lambda admin: admin.list_group_offsets({group: None}))
             except GroupIdNotFoundError:
                 return {}
         return {
@@ -193,13 +230,14 @@ class KafkaLog:
         with self._lock:
             if source not in self._producers:
                 name = _source_group(source) if source else f"fabpilot.append.{uuid.uuid4().hex}"
-                self._producers[source] = TransactionalProducer(
-                    self._brokers, name, self._compression
-                )
+                self._producers[source] = TransactionalProducer(self._cluster, name)
             return self._producers[source]
+
+    def _ask(self, question: Callable[[Any], T]) -> T:
+        return retried(lambda: question(self._admin()), self._cluster.call_limit_s)
 
     def _admin(self) -> Any:
         with self._lock:
             if self._admin_client is None:
-                self._admin_client = KafkaAdminClient(**admin_settings(self._brokers))
+                self._admin_client = KafkaAdminClient(**admin_settings(self._cluster))
             return self._admin_client

@@ -14,7 +14,7 @@ from contracts.errors import LogError, RecordTooLargeError
 from contracts.records import Message
 from contracts.topics import MAX_RECORD_BYTES
 from streaming.kafka.failures import bounded, kafka_failures
-from streaming.kafka.settings import CALL_LIMIT_S, producer_settings
+from streaming.kafka.settings import Cluster, producer_settings
 from streaming.log import Offsets
 
 __all__ = ["TransactionalProducer", "as_kafka"]
@@ -38,20 +38,19 @@ class TransactionalProducer:
     """One transactional id. Connects when first used. Threads take turns.
 
     Args:
-        brokers: host:port, comma-separated.
+        cluster: where to.
         transactional_id: whoever starts with it later fences whoever had it before.
-        compression: 'lz4', 'zstd' or any other Kafka knows.
     """
 
-    def __init__(self, brokers: str, transactional_id: str, compression: str) -> None:
-        self._brokers = brokers
-        self._settings = producer_settings(brokers, transactional_id, compression)
+    def __init__(self, cluster: Cluster, transactional_id: str) -> None:
+        self._cluster = cluster
+        self._settings = producer_settings(cluster, transactional_id)
         self._producer: Any = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Have the id: finishes or aborts what an earlier holder left, and fences it."""
-        with self._lock, kafka_failures(self._brokers):
+        with self._lock, kafka_failures(self._cluster.brokers):
             self._started()
 
     def publish(
@@ -78,7 +77,7 @@ class TransactionalProducer:
                     f"a record of {len(message.value)} bytes for {message.topic};"
                     f" the limit is {_MAX_VALUE_BYTES}"
                 )
-        with self._lock, kafka_failures(self._brokers):
+        with self._lock, kafka_failures(self._cluster.brokers):
             producer = self._started()
             try:
                 # 1. Begin, only now that everything is ready: a transaction is never held open.
@@ -132,4 +131,4 @@ class TransactionalProducer:
                 producer.close(timeout=_CLOSE_S)
 
     def _bounded(self, call: Any, what: str) -> None:
-        bounded(call, CALL_LIMIT_S, what)
+        bounded(call, self._cluster.call_limit_s, what)

@@ -12,7 +12,7 @@ from contracts.records import Record, TopicPartition
 from streaming.deadline import Deadline
 from streaming.kafka.consumer import as_record
 from streaming.kafka.failures import kafka_failures
-from streaming.kafka.settings import CALL_LIMIT_S, consumer_settings
+from streaming.kafka.settings import Cluster, consumer_settings
 from streaming.log import Offsets
 
 __all__ = ["KafkaReader"]
@@ -32,8 +32,8 @@ class KafkaReader:
     while its current slot is None, and a drained slot is not).
     """
 
-    def __init__(self, brokers: str, topics: Iterable[str], start: Offsets) -> None:
-        self._brokers = brokers
+    def __init__(self, cluster: Cluster, topics: Iterable[str], start: Offsets) -> None:
+        self._cluster = cluster
         self._topics = frozenset(topics)
         self._start = dict(start)
         self._consumer: Any = None
@@ -53,7 +53,7 @@ class KafkaReader:
     ) -> list[Record]:
         """Up to `max_records` records, waiting at most `timeout_s` for the first."""
         deadline = Deadline(timeout_s)
-        with kafka_failures(self._brokers):
+        with kafka_failures(self._cluster.brokers):
             while True:
                 consumer = self._ready()
                 taken = self._take(max_records, only)
@@ -69,7 +69,7 @@ class KafkaReader:
 
     def positions(self) -> dict[TopicPartition, int]:
         """Next offset to be returned by `poll`, per partition."""
-        with kafka_failures(self._brokers):
+        with kafka_failures(self._cluster.brokers):
             self._ready()
             return {
                 partition: held[0].offset if held else self._position(partition)
@@ -80,7 +80,7 @@ class KafkaReader:
         """Let go of the connection. May be called twice."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with kafka_failures(self._brokers):
+            with kafka_failures(self._cluster.brokers):
                 consumer.close(autocommit=False)
 
     def _take(self, max_records: int, only: Collection[TopicPartition] | None) -> list[Record]:
@@ -96,7 +96,7 @@ class KafkaReader:
         if partition in self._resting:
             return self._resting[partition]
         position = self._consumer.position(
-            KafkaPartition(*partition), timeout_ms=int(CALL_LIMIT_S * 1000)
+            KafkaPartition(*partition), timeout_ms=int(self._cluster.call_limit_s * 1000)
         )
         return self._start.get(partition, 0) if position is None else int(position)
 
@@ -123,7 +123,7 @@ class KafkaReader:
     def _ready(self) -> Any:
         """The client, with all partitions known that exist."""
         if self._consumer is None:
-            self._consumer = KafkaConsumer(**consumer_settings(self._brokers, None))
+            self._consumer = KafkaConsumer(**consumer_settings(self._cluster, None))
         if self._missing and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_AGAIN_S
             new = {

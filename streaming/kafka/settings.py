@@ -1,53 +1,101 @@
 """How our Kafka clients are set up, each setting with its reason."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 from contracts.codec import DEAD_LETTER_ENVELOPE
 from contracts.topics import MAX_RECORD_BYTES
 
-__all__ = [
-    "CALL_LIMIT_S",
-    "MAX_MESSAGE_BYTES",
-    "admin_settings",
-    "consumer_settings",
-    "producer_settings",
-]
+__all__ = ["Cluster", "admin_settings", "consumer_settings", "producer_settings", "room_for"]
 
-# A record's value, twice the dead-letter envelope (for a letter's own fields, and for the key and
-# headers), and Kafka's framing. Kafka's own default is 1 MiB.
-MAX_MESSAGE_BYTES = MAX_RECORD_BYTES + 2 * DEAD_LETTER_ENVELOPE + 4096
-
-# A process that dies within a transaction holds up read-committed readers for as long as this:
-# the default is a minute. Ours take well under a second.
-_TRANSACTION_TIMEOUT_MS = 15_000
 # How long transaction calls, which Kafka's client does not limit, may take; longer than the
 # transaction may live, so that their outcome is certain by then.
-CALL_LIMIT_S = 30.0
-_BOOTSTRAP_TIMEOUT_MS = 15_000
+_CALL_BEYOND_TRANSACTION = 2.0
 
 
-def admin_settings(brokers: str) -> dict[str, Any]:
-    """For topics, offsets and ends."""
-    return {
-        "bootstrap_servers": brokers.split(","),
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A cluster, how to reach it, and how patient to be with it.
+
+    Attributes:
+        brokers: host:port, comma-separated.
+        tls: encrypt, and check the brokers' certificates and names.
+        ca_file: PEM file of the authorities to trust; None takes the system's.
+        user: for SASL/SCRAM-SHA-512; '' for none.
+        password: of the user. Never shown.
+        instance: a name of this process that it keeps over restarts, unique in its group: then a
+            restart gets the same partitions back without a rebalance (static membership). '' for
+            none.
+        compression: of what is published: lz4 costs little, zstd saves more.
+        session_timeout_ms: how long a silent member keeps its partitions; must outlast a pause of
+            the process.
+        poll_interval_ms: how long a member may go without a poll. It is also how long a rebalance
+            waits for it.
+        transaction_timeout_ms: a process that dies within a transaction holds up read-committed
+            readers for as long as this. The default is a minute; ours take well under a second.
+    """
+
+    brokers: str
+    tls: bool = False
+    ca_file: Path | None = None
+    user: str = ""
+    password: str = dataclasses.field(default="", repr=False)
+    instance: str = ""
+    compression: str = "lz4"
+    session_timeout_ms: int = 15_000
+    poll_interval_ms: int = 60_000
+    transaction_timeout_ms: int = 15_000
+
+    @property
+    def call_limit_s(self) -> float:
+        """How long any single call may take."""
+        return _CALL_BEYOND_TRANSACTION * self.transaction_timeout_ms / 1000
+
+
+def room_for(value_bytes: int) -> int:
+    """What a topic must allow a message to have for a value of so many bytes.
+
+    Twice the dead-letter envelope (for a letter's own fields, and for the key and headers), and
+    Kafka's framing.
+    """
+    return value_bytes + 2 * DEAD_LETTER_ENVELOPE + 4096
+
+
+_LARGEST_MESSAGE = room_for(MAX_RECORD_BYTES)
+
+
+def admin_settings(cluster: Cluster) -> dict[str, Any]:
+    """For topics, offsets and ends; what all clients have in common."""
+    settings: dict[str, Any] = {
+        "bootstrap_servers": cluster.brokers.split(","),
         "client_id": "fabpilot",
-        "bootstrap_timeout_ms": _BOOTSTRAP_TIMEOUT_MS,
+        "bootstrap_timeout_ms": cluster.transaction_timeout_ms,
+        "security_protocol": ("SASL_" if cluster.user else "")
+        + ("SSL" if cluster.tls else "PLAINTEXT"),
     }
+    if cluster.tls and cluster.ca_file is not None:
+        settings["ssl_cafile"] = str(cluster.ca_file)
+    if cluster.user:
+        settings["sasl_mechanism"] = "SCRAM-SHA-512"
+        settings["sasl_plain_username"] = cluster.user
+        settings["sasl_plain_password"] = cluster.password
+    return settings
 
 
-def producer_settings(brokers: str, transactional_id: str, compression: str) -> dict[str, Any]:
+def producer_settings(cluster: Cluster, transactional_id: str) -> dict[str, Any]:
     """An idempotent, transactional producer."""
     return {
-        **admin_settings(brokers),
+        **admin_settings(cluster),
         "transactional_id": transactional_id,
-        "transaction_timeout_ms": _TRANSACTION_TIMEOUT_MS,
+        "transaction_timeout_ms": cluster.transaction_timeout_ms,
         # No longer than the transaction that needs it.
-        "delivery_timeout_ms": _TRANSACTION_TIMEOUT_MS,
-        "request_timeout_ms": _TRANSACTION_TIMEOUT_MS - 1000,
-        "max_block_ms": _TRANSACTION_TIMEOUT_MS,
+        "delivery_timeout_ms": cluster.transaction_timeout_ms,
+        "request_timeout_ms": cluster.transaction_timeout_ms - 1000,
+        "max_block_ms": cluster.transaction_timeout_ms,
         "acks": "all",
-        "compression_type": compression,
-        "max_request_size": MAX_MESSAGE_BYTES,
+        "compression_type": cluster.compression,
+        "max_request_size": _LARGEST_MESSAGE,
         # We send in batches: a little waiting makes few large requests of them.
         "batch_size": 256 * 1024,
         "linger_ms": 5,
@@ -55,19 +103,28 @@ def producer_settings(brokers: str, transactional_id: str, compression: str) -> 
     }
 
 
-def consumer_settings(brokers: str, group: str | None) -> dict[str, Any]:
+def consumer_settings(cluster: Cluster, group: str | None) -> dict[str, Any]:
     """A consumer that sees committed records only and commits nothing by itself."""
-    return {
-        **admin_settings(brokers),
+    settings = {
+        **admin_settings(cluster),
         "group_id": group,
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
         "allow_auto_create_topics": False,
+        # A broker answers at once when there is a record, and after this when there is none.
         "fetch_max_wait_ms": 100,
-        "max_partition_fetch_bytes": MAX_MESSAGE_BYTES,
+        "max_partition_fetch_bytes": _LARGEST_MESSAGE,
+        # The bound on what is fetched ahead; no further fetch is sent before it is handed out.
+        "fetch_max_bytes": 3 * _LARGEST_MESSAGE,
         # A topic made a moment ago is found within this time.
         "metadata_max_age_ms": 10_000,
-        # Takes over from a member that hangs or was killed; must outlast a pause of the process.
-        "session_timeout_ms": 15_000,
+        "session_timeout_ms": cluster.session_timeout_ms,
+        # Members learn of a rebalance with their next heartbeat. The default of three seconds is
+        # what every rebalance would last at least.
+        "heartbeat_interval_ms": 500,
+        "max_poll_interval_ms": cluster.poll_interval_ms,
     }
+    if group is not None and cluster.instance:
+        settings["group_instance_id"] = f"{group}.{cluster.instance}"
+    return settings

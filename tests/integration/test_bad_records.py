@@ -11,6 +11,7 @@ from contracts.arrays import Array
 from contracts.codec import encode
 from contracts.events import Event, Trace, WaferMap
 from contracts.records import Message
+from fabpilot.settings import Settings
 from fabpilot.wiring import open_site_log
 from tests.command_line import Home
 from tests.factories import sample_events, wafer_grid, wafer_map
@@ -51,7 +52,7 @@ def bad_maps() -> dict[str, Message]:
 
 def test_the_processor_sends_every_bad_map_to_dead_letters(tmp_path: Path) -> None:
     home = Home(tmp_path, FABPILOT_MODEL=str(write_model(tmp_path / "m.onnx")))
-    log = open_site_log(f"embedded:{tmp_path / 'log.db'}", "kr1")
+    log = open_site_log(Settings(log=f"embedded:{tmp_path / 'log.db'}"), "kr1")
     bad = bad_maps()
     messages = [
         encode(wafer_map(10)),
@@ -87,7 +88,7 @@ def trace(index: int, values: np.ndarray, **changes: object) -> Trace:
 
 def test_the_controller_goes_on_over_bad_traces(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    log = open_site_log(f"embedded:{tmp_path / 'log.db'}", "kr1")
+    log = open_site_log(Settings(log=f"embedded:{tmp_path / 'log.db'}"), "kr1")
     normal = np.ones((10, 2))
     usable = [
         trace(0, normal),
@@ -135,7 +136,7 @@ def test_a_log_that_is_no_log(tmp_path: Path, damage: str) -> None:
 
 def test_the_map_event_that_travels_is_the_one_that_was_sent(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    log = open_site_log(f"embedded:{tmp_path / 'log.db'}", "kr1")
+    log = open_site_log(Settings(log=f"embedded:{tmp_path / 'log.db'}"), "kr1")
     sent = wafer_map(3)
     log.append([encode(sent)])
     log.close()

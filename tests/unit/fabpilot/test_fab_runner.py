@@ -14,6 +14,7 @@ from contracts.events import Action, EquipmentState, Event, ProcessEvent, WaferM
 from contracts.topics import Stream, topic_name
 from fab_sim import load_scenario
 from fabpilot.fab_runner import FabRunner
+from fabpilot.settings import Settings
 from fabpilot.wiring import open_site_log
 from streaming.log import Log
 from tests.factories import NOON_MS, sample_events
@@ -73,12 +74,12 @@ def inhibit(module: str) -> Action:
 
 
 def test_a_fab_run_in_pieces_writes_what_one_run_writes(tmp_path: Path) -> None:
-    whole = open_site_log(f"embedded:{tmp_path / 'whole.db'}", "kr1")
+    whole = open_site_log(Settings(log=f"embedded:{tmp_path / 'whole.db'}"), "kr1")
     runner(whole, tmp_path / "whole").run(threading.Event(), wafers=75)
-    pieces = open_site_log(f"embedded:{tmp_path / 'pieces.db'}", "kr1")
+    pieces = open_site_log(Settings(log=f"embedded:{tmp_path / 'pieces.db'}"), "kr1")
     for wafers in (1, 30, 75):
         runner(pieces, tmp_path / "pieces").run(threading.Event(), wafers=wafers)
-    for stream in (Stream.PROCESS, Stream.TRACES, Stream.WAFER_MAPS):
+    for stream in (Stream.PROCESS, Stream.EQUIPMENT, Stream.TRACES, Stream.WAFER_MAPS):
         assert contents(whole, stream) == contents(pieces, stream)
     assert len(contents(whole, Stream.WAFER_MAPS)) >= 75
     whole.close()
@@ -86,14 +87,14 @@ def test_a_fab_run_in_pieces_writes_what_one_run_writes(tmp_path: Path) -> None:
 
 
 def test_an_approved_action_is_obeyed_once_over_restarts(tmp_path: Path) -> None:
-    log = open_site_log(f"embedded:{tmp_path / 'log.db'}", "kr1")
+    log = open_site_log(Settings(log=f"embedded:{tmp_path / 'log.db'}"), "kr1")
     runner(log, tmp_path).run(threading.Event(), wafers=25)
     log.append([encode(inhibit("ETCH-01/A"))])
     runner(log, tmp_path).run(threading.Event(), wafers=50)
     runner(log, tmp_path).run(threading.Event(), wafers=100)
     answers = [a for a in events(log, Stream.ACTIONS, Action) if a.status == "applied"]
     assert len(answers) == 1
-    states = events(log, Stream.PROCESS, EquipmentState)
+    states = events(log, Stream.EQUIPMENT, EquipmentState)
     assert any(s.inhibited and s.key == "ETCH-01/A" for s in states)
     after = [
         event
@@ -108,7 +109,7 @@ def test_an_approved_action_is_obeyed_once_over_restarts(tmp_path: Path) -> None
 
 
 def test_another_fab_does_not_continue_this_ones_log(tmp_path: Path) -> None:
-    log = open_site_log(f"embedded:{tmp_path / 'log.db'}", "kr1")
+    log = open_site_log(Settings(log=f"embedded:{tmp_path / 'log.db'}"), "kr1")
     runner(log, tmp_path).run(threading.Event(), wafers=5)
     with pytest.raises(ConfigError, match="another scenario or seed"):
         runner(log, tmp_path, seed=6).run(threading.Event(), wafers=10)
@@ -119,7 +120,7 @@ def test_another_fab_does_not_continue_this_ones_log(tmp_path: Path) -> None:
 
 
 def test_a_set_stop_ends_the_run_with_everything_published(tmp_path: Path) -> None:
-    log = open_site_log(f"embedded:{tmp_path / 'log.db'}", "kr1")
+    log = open_site_log(Settings(log=f"embedded:{tmp_path / 'log.db'}"), "kr1")
     stop = threading.Event()
     fab = runner(log, tmp_path)
     report = fab.run(stop, speed=1e9, on_progress=lambda done: stop.set() if done else None)

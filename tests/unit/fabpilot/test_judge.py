@@ -10,6 +10,7 @@ from contracts.events import Alert, Prediction
 from contracts.records import Message
 from fab_sim import TrueExcursion
 from fabpilot.judge import judge_alerts, judge_run
+from fabpilot.settings import Settings
 from fabpilot.wiring import open_site_log
 from tests.factories import sample_events, wafer_map
 
@@ -58,7 +59,7 @@ def prediction_of(index: int, version: str = "1") -> Prediction:
 
 
 def test_a_run_is_judged_from_its_log(tmp_path: Path) -> None:
-    log = open_site_log(f"embedded:{tmp_path / 'log.db'}", "kr1")
+    log = open_site_log(Settings(log=f"embedded:{tmp_path / 'log.db'}"), "kr1")
     log.append([encode(wafer_map(index)) for index in range(4)])
     log.append([encode(prediction_of(index)) for index in (0, 1, 1, 2)])
     log.append([encode(alert("ETCH-01/A"))])
@@ -74,7 +75,7 @@ def test_a_run_is_judged_from_its_log(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_is_judged_too(tmp_path: Path) -> None:
-    log = open_site_log(f"embedded:{tmp_path / 'log.db'}", "kr1")
+    log = open_site_log(Settings(log=f"embedded:{tmp_path / 'log.db'}"), "kr1")
     report = judge_run(log, "kr1", [], seed=0, seconds=0.0)
     log.close()
     assert (report.wafers, report.wafers_per_s, report.latency_ms.p99) == (0, 0.0, 0.0)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import ConfigError
+from contracts.topics import Stream
 from fabpilot.duration import parse_duration
 from fabpilot.settings import load_settings
 from fabpilot.wiring import model_source, site_topics
@@ -65,4 +66,4 @@ def test_a_model_is_a_file_or_a_uri() -> None:
 
 def test_a_site_has_a_topic_for_every_stream() -> None:
     assert site_topics("kr1")["fab.kr1.wafer_maps"] >= 1
-    assert len(site_topics("kr1")) == 10
+    assert len(site_topics("kr1")) == len(Stream)

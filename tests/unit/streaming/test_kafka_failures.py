@@ -5,7 +5,14 @@ import threading
 import kafka.errors
 import pytest
 
-from contracts.errors import FencedError, LogError, LogUnavailableError, RecordTooLargeError
+from contracts.errors import (
+    FencedError,
+    LogAccessError,
+    LogError,
+    LogUnavailableError,
+    RecordTooLargeError,
+    ReplacedError,
+)
 from contracts.records import Record, TopicPartition
 from streaming.in_flight import InFlight
 from streaming.kafka.failures import bounded, kafka_failures
@@ -20,7 +27,9 @@ from streaming.kafka.failures import bounded, kafka_failures
         (kafka.errors.MessageSizeTooLargeError, RecordTooLargeError),
         (kafka.errors.KafkaTimeoutError, LogUnavailableError),
         (kafka.errors.UnknownTopicOrPartitionError, LogError),
-        (kafka.errors.TopicAuthorizationFailedError, LogError),
+        (kafka.errors.TopicAuthorizationFailedError, LogAccessError),
+        (kafka.errors.SaslAuthenticationFailedError, LogAccessError),
+        (kafka.errors.FencedInstanceIdError, ReplacedError),
     ],
 )
 def test_kafkas_errors_become_ours(theirs: type[Exception], ours: type[Exception]) -> None:
