@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,11 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
     opened.close()
 
 
-def loop(log: EmbeddedLog, engine: sa.Engine, use: Apply = apply, batch: int = 16) -> StatefulLoop:
+def loop(
+    log: EmbeddedLog, engine: sa.Engine, use: Apply = apply, batch: int = 16, **more: Any
+) -> StatefulLoop:
     return StatefulLoop(
-        name="c", log=log, engine=engine, topics=lambda: [MAPS], apply=use, batch=batch
+        name="c", log=log, engine=engine, topics=lambda: [MAPS], apply=use, batch=batch, **more
     )
 
 
@@ -186,19 +188,7 @@ def test_a_standby_takes_over_and_the_old_holder_is_fenced(
     clock = ManualClock(1_000)
     publish(log, [encode(wafer(i)) for i in range(40)])
 
-    def one(batch: int) -> StatefulLoop:
-        return StatefulLoop(
-            name="c",
-            log=log,
-            engine=engine,
-            topics=lambda: [MAPS],
-            apply=apply,
-            batch=batch,
-            clock=clock,
-            lease_ms=10_000,
-        )
-
-    first, standby = one(10), one(10)
+    first, standby = (loop(log, engine, batch=10, clock=clock, lease_ms=10_000) for _ in range(2))
     assert first.run_once() == 10
     with pytest.raises(FencedError, match="held by another"):
         standby.run_once()
@@ -302,10 +292,7 @@ def test_a_stop_ends_the_wait_for_a_log(log: EmbeddedLog, engine: sa.Engine) -> 
     publish(log, [encode(wafer(1))])
     away: Any = Away(log, "reader", 1_000_000)
     stop = threading.Event()
-    waiting = StatefulLoop(
-        name="c", log=away, engine=engine, topics=lambda: [MAPS], apply=apply, on_rollback=stop.set
-    )
-    assert waiting.run(stop).consumed == 0
+    assert loop(away, engine, on_rollback=stop.set).run(stop).consumed == 0
     assert away.times == 999_999
 
 
@@ -313,21 +300,10 @@ def test_a_holder_that_lost_its_lease_stands_by_again(log: EmbeddedLog, engine: 
     clock = ManualClock(1_000)
     publish(log, [encode(wafer(i)) for i in range(60)])
 
-    def one(on_rollback: Callable[[], None] = lambda: None) -> StatefulLoop:
-        return StatefulLoop(
-            name="c",
-            log=log,
-            engine=engine,
-            topics=lambda: [MAPS],
-            apply=apply,
-            on_rollback=on_rollback,
-            batch=10,
-            clock=clock,
-            lease_ms=10_000,
-        )
-
     fenced = threading.Event()
-    first, other = one(fenced.set), one()
+    lease: dict[str, Any] = {"batch": 10, "clock": clock, "lease_ms": 10_000}
+    first = loop(log, engine, **lease, on_rollback=fenced.set)
+    other = loop(log, engine, **lease)
     batches: list[int] = []
 
     def take_over(report: StatefulReport) -> None:
