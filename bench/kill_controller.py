@@ -1,7 +1,7 @@
 """Two controllers of one site, killed in turn, and the database restarted under them.
 
-    python -m bench.kill_controller --database postgres --wafers 1000 --kills 20 --restarts 6
-    python -m bench.kill_controller --database postgres --log kafka --wafers 1000
+    python -m bench.kill_controller --database postgres --model m.onnx --wafers 1000 --kills 20
+    python -m bench.kill_controller --database postgres --log kafka --model m.onnx
 
 A fab with excursions is simulated and scored once. Its records go to two empty logs of the kind
 asked for. On the first one a controller works undisturbed. On the second one a holder and a standby
@@ -255,8 +255,7 @@ def kill_controller(folder: Path, options: argparse.Namespace) -> dict[str, Any]
     """Make the input, run undisturbed, run disturbed, compare."""
     made = Home(folder / "made", FABPILOT_SITE=_SITE)
     made.run("sim", "run", "--scenario", "demo", "--wafers", str(options.wafers))
-    model = ["--model", str(Path(options.model).absolute())] if options.model else []
-    made.run("process", "--until-idle", *model)
+    made.run("process", "--until-idle", "--model", str(Path(options.model).absolute()))
     source = _site_log(f"embedded:{made.folder / 'log.db'}")
     topics = list(site_topics(_SITE))
 
@@ -346,7 +345,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--log", choices=("embedded", "kafka"), default="embedded")
-    parser.add_argument("--model", default="", help="an ONNX file")
+    parser.add_argument("--model", required=True, help="an ONNX file")
     parser.add_argument("--wafers", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=20, help="of controllers, at least")
     parser.add_argument("--restarts", type=int, default=6, help="of PostgreSQL")
