@@ -14,6 +14,7 @@ stretching the grid to a square restores the round wafer. A pixel touched by a f
 and "how much failed" ((value - 1) / 254) are thus both read from one byte.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -54,6 +55,10 @@ CANONICAL_SIZE = 64
 MIN_SIDE, MAX_SIDE = 3, 1000
 # Below this no spatial pattern can be told from another.
 MIN_DIES = 8
+
+# Grids resampled at a time: enough to spread the cost of a call over, few enough for the cache even
+# where a grid has a million dies.
+_TOGETHER = 16
 
 Grid = npt.NDArray[np.uint8]
 
@@ -129,11 +134,36 @@ def canonical_map(grid: Grid, size: int = CANONICAL_SIZE) -> Grid:
     >>> canonical_map(grid, 3).tolist()
     [[0, 65, 0], [1, 128, 1], [0, 1, 0]]
     """
-    check_grid(grid)
-    shape = (grid.shape[0], grid.shape[1])
-    scale, on = _outline(shape, (grid != OFF).tobytes(), size)
-    fail = (grid == FAIL).astype(np.float32)
-    share = _resampler(shape[0], size) @ fail @ _resampler(shape[1], size).T
+    one: Grid = canonical_maps([check_grid(grid)], size)[0]
+    return one
+
+
+def canonical_maps(grids: Sequence[Grid], size: int = CANONICAL_SIZE) -> Grid:
+    """Canonical maps of many grids, (N, S, S) uint8. See `canonical_map`.
+
+    Args:
+        grids: that `check_grid` has passed; those of one outline, as a product has it, are worked
+            on together.
+        size: S, the side of the results in pixels.
+    """
+    out = np.empty((len(grids), size, size), dtype=np.uint8)
+    alike: dict[tuple[tuple[int, int], bytes], list[int]] = {}
+    for place, grid in enumerate(grids):
+        shape = (grid.shape[0], grid.shape[1])
+        alike.setdefault((shape, (grid != OFF).tobytes()), []).append(place)
+    for (shape, mask), places in alike.items():
+        for first in range(0, len(places), _TOGETHER):
+            some = places[first : first + _TOGETHER]
+            fail = np.stack([grids[place] for place in some]) == FAIL
+            out[some] = _resampled(fail, shape, mask, size)
+    return out
+
+
+def _resampled(fail: npt.NDArray[np.bool_], shape: tuple[int, int], mask: bytes, size: int) -> Grid:
+    """Canonical maps of (n, rows, columns) failing dies on one outline."""
+    scale, on = _outline(shape, mask, size)
+    rows, columns = _resampler(shape[0], size), _resampler(shape[1], size)
+    share = rows @ (fail.astype(np.float32) @ columns.T)
     # A failing die counts even where most of its pixel is off the wafer: it must not vanish.
     touched = share > 1e-6
     share *= scale
@@ -143,12 +173,4 @@ def canonical_map(grid: Grid, size: int = CANONICAL_SIZE) -> Grid:
     out: Grid = share.astype(np.uint8)
     np.maximum(out, touched, out=out)
     out += on | touched
-    return out
-
-
-def canonical_maps(grids: list[Grid], size: int = CANONICAL_SIZE) -> Grid:
-    """Canonical maps of many grids, (N, S, S) uint8. See `canonical_map`."""
-    out = np.empty((len(grids), size, size), dtype=np.uint8)
-    for index, grid in enumerate(grids):
-        out[index] = canonical_map(grid, size)
     return out

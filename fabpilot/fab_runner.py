@@ -20,6 +20,7 @@ from contracts.events import Action
 from contracts.records import Message
 from contracts.topics import Stream, topic_name
 from fab_sim import Fab, Scenario, TrueExcursion
+from fabpilot.appending import Appended, SourceAppender
 from streaming.log import Log, Reader
 
 __all__ = ["FabReport", "FabRunner", "Identity"]
@@ -97,7 +98,9 @@ class FabRunner:
         self._clock = clock or SystemClock()
         self._actions_topic = topic_name(site, Stream.ACTIONS)
         self._source = f"fab.{site}"
+        self._appender = SourceAppender(log, self._source, threading.Event())
         self._pending: list[Message] = []
+        self._gave_up = False
         self._events = 0
         self._fab: Fab | None = None
 
@@ -116,17 +119,23 @@ class FabRunner:
         """Run until `stop`, until `wafers` are tested, or until the scenario ends.
 
         Args:
-            stop: ends the run; everything simulated by then is published.
+            stop: ends the run; everything simulated by then is published, if the log is there.
             wafers: total to reach, counting those of earlier runs.
             speed: fab seconds per wall second; None goes as fast as it can.
             on_progress: called with the number of tested wafers after every append.
+
+        Waits while the log is away.
 
         Raises:
             ConfigError: the log holds another fab's events for this site, or another process
                 runs this one.
         """
         began = time.monotonic()
-        fab, reader = self._resume()
+        self._appender = SourceAppender(self._log, self._source, stop)
+        resumed = self._appender.patiently(self._resume)
+        if resumed is None:
+            return FabReport(0, 0, 0, 0, time.monotonic() - began, 0.0)
+        fab, reader = resumed
         done_before = fab.wafers_done
         try:
             fab_began = fab.now_ms
@@ -176,8 +185,13 @@ class FabRunner:
             stop.wait(min(left, _ACTIONS_EVERY_S))
 
     def _append(self, fab: Fab, on_progress: Callable[[int], None] | None) -> None:
-        if self._pending:
-            if not self._log.append(self._pending, source=self._source, position=fab.tick):
+        if self._pending and not self._gave_up:
+            done = self._appender.append(self._pending, fab.tick)
+            if done is Appended.STOPPED:
+                # The next run draws these events again, unless they have arrived after all.
+                self._gave_up = True
+                return
+            if done is Appended.BEFORE:
                 raise ConfigError(
                     f"another process runs the fab of site {self._site} on this log; stop it, or"
                     " give this one another --site"
@@ -189,7 +203,7 @@ class FabRunner:
 
     def _hand_over(self, fab: Fab, reader: Reader) -> None:
         """Give the fab what was approved since the last look."""
-        for record in reader.poll(_HISTORY_BATCH, 0.0):
+        for record in self._appender.patiently(lambda: reader.poll(_HISTORY_BATCH, 0.0)) or ():
             try:
                 action = decode(record.headers, record.value)
             except DataError as error:

@@ -1,8 +1,6 @@
 """Wafer maps in, predictions out: what the processor calls for each batch."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +9,7 @@ from contracts.arrays import Array
 from contracts.errors import DataError
 from contracts.events import Event, Prediction, WaferMap
 from contracts.model_file import predicted_labels
-from contracts.wafer_map import canonical_map
+from contracts.wafer_map import canonical_maps, check_grid
 from serving.repository import Loaded, ModelRepository
 from serving.session import Outputs
 
@@ -25,17 +23,16 @@ _MAX_BATCH = 128
 class Scorer:
     """Scores batches of events with the model that serves at that moment.
 
+    May be called by several threads at once. On the CPU, sessions of one thread and as many calls
+    at once as there are cores keep every core busy while others decode and commit; one run spread
+    over all cores would wait for the core that they have taken.
+
     Args:
         repository: gives the model.
-        workers: how many parts of a batch to score at once, each in a thread of its own. With
-            sessions of one thread this keeps every core busy while others decode and commit; one
-            run spread over all cores would wait for the core that they have taken.
     """
 
-    def __init__(self, repository: ModelRepository, *, workers: int = 1) -> None:
+    def __init__(self, repository: ModelRepository) -> None:
         self._repository = repository
-        self._workers = workers
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="score")
 
     def __call__(self, events: Sequence[Event]) -> list[list[Event] | DataError]:
         """Per event its predictions, or why it cannot be scored.
@@ -48,39 +45,26 @@ class Scorer:
         loaded = self._repository.current()
         size = loaded.session.card.canonical_size
         results: list[list[Event] | DataError] = [[] for _ in events]
-        maps: list[npt.NDArray[np.uint8]] = []
         places: list[int] = []
         scored: list[WaferMap] = []
+        grids: list[npt.NDArray[np.uint8]] = []
         for place, event in enumerate(events):
             if not isinstance(event, WaferMap):
                 continue
             try:
-                maps.append(canonical_map(event.grid.numpy(), size))
+                grids.append(check_grid(event.grid.numpy()))
             except DataError as error:
                 results[place] = error
             else:
                 places.append(place)
                 scored.append(event)
-        part = max(1, min(_MAX_BATCH, -(-len(maps) // self._workers)))
-
-        def score(first: int) -> list[Prediction]:
-            return _score(loaded, scored[first : first + part], maps[first : first + part])
-
-        predictions = chain.from_iterable(self._pool.map(score, range(0, len(maps), part)))
-        for place, prediction in zip(places, predictions, strict=True):
-            results[place] = [prediction]
+        maps = canonical_maps(grids, size)
+        for first in range(0, len(maps), _MAX_BATCH):
+            part = slice(first, first + _MAX_BATCH)
+            outputs = loaded.session.run(maps[part])
+            for row, (place, event) in enumerate(zip(places[part], scored[part], strict=True)):
+                results[place] = [_prediction(event, loaded, outputs, row)]
         return results
-
-    def close(self) -> None:
-        """Let the threads go. May be called twice."""
-        self._pool.shutdown()
-
-
-def _score(
-    loaded: Loaded, events: Sequence[WaferMap], maps: Sequence[npt.NDArray[np.uint8]]
-) -> list[Prediction]:
-    outputs = loaded.session.run(np.stack(maps))
-    return [_prediction(event, loaded, outputs, row) for row, event in enumerate(events)]
 
 
 def _prediction(event: WaferMap, loaded: Loaded, outputs: Outputs, row: int) -> Prediction:

@@ -2,16 +2,16 @@
 
 1. Poll a batch.
 2. Decode it; what cannot be decoded is set aside for the dead letters.
-3. Handle it, in a worker thread: an input gives events, or the error that refuses it.
+3. Handle it, in a worker: an input gives events, or the error that refuses it.
 4. Encode the outputs and the dead letters.
 5. Commit outputs and offsets in one transaction of the log.
 
-Handling runs in one worker thread while this thread commits the batch before and polls and decodes
-the batch after (ONNX Runtime lets go of the GIL while it computes). Batches are committed in the
-order they were polled, each with its own offsets. A crash before step 5 leaves nothing behind; a
-crash after it leaves everything.
+Handling runs in worker threads, a batch each, while this thread commits the batches before and
+polls and decodes the batches after (ONNX Runtime lets go of the GIL while it computes). Batches are
+committed in the order they were polled, each with its own offsets. A crash before step 5 leaves
+nothing behind; a crash after it leaves everything.
 
-At most two batches are in hand, so memory is bounded by what two polls bring. While a slow one is
+At most one batch more than there are workers is in hand, so memory is bounded. While a slow one is
 waited for, nothing is polled, but the group is kept informed that this member lives. A log that
 does not answer is waited for (streaming.patience); what was in hand then is given up and done
 again, for nobody knows whether its commit arrived.
@@ -47,8 +47,6 @@ __all__ = ["Handle", "Processor", "ProcessorReport"]
 Answer = Sequence[Event] | DataError
 Handle = Callable[[Sequence[Event]], Sequence[Answer]]
 
-# Batches between poll and commit: one with the worker, one waiting for it.
-_DEPTH = 2
 # How long one wait may last, so that a stop is seen within half a second.
 _WAIT_S = 0.25
 
@@ -89,6 +87,7 @@ class Processor:
             raises for become dead letters. `ModelError` and `LogError` stop the loop instead: they
             are not the record's fault.
         batch: records to handle at a time, at most.
+        workers: batches to handle at once, each in a thread of its own; `handle` must bear that.
         stage: what dead letters call this loop.
     """
 
@@ -100,6 +99,7 @@ class Processor:
         topics: Callable[[], Sequence[str]],
         handle: Handle,
         batch: int = 256,
+        workers: int = 1,
         stage: str = "process",
     ) -> None:
         self._log = log
@@ -107,6 +107,7 @@ class Processor:
         self._topics = topics
         self._handle = handle
         self._batch = batch
+        self._workers = workers
         self._stage = stage
 
     def run(
@@ -132,13 +133,13 @@ class Processor:
         began = time.monotonic()
         report = ProcessorReport()
         patience = Patience("the log", stop)
-        with ThreadPoolExecutor(1, thread_name_prefix=f"{self._group}-handle") as worker:
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="handle") as workers:
             while True:
                 run: _Run | None = None
                 try:
                     topics = self._prepare()
                     consumer = self._log.consumer(self._group, topics)
-                    run = _Run(self, consumer, worker, report, began, on_progress, patience)
+                    run = _Run(self, consumer, workers, report, began, on_progress, patience)
                     with run:
                         done = run.until_topics_change(topics, stop, until_idle)
                 except LogUnavailableError as error:
@@ -189,7 +190,7 @@ class _Run:
         self,
         processor: Processor,
         consumer: Consumer,
-        worker: ThreadPoolExecutor,
+        workers: ThreadPoolExecutor,
         report: ProcessorReport,
         began: float,
         on_progress: Callable[[ProcessorReport], None] | None,
@@ -197,7 +198,9 @@ class _Run:
     ) -> None:
         self._processor = processor
         self._consumer = consumer
-        self._worker = worker
+        self._workers = workers
+        # One that waits beside those being handled, so that no worker ever waits for a poll.
+        self._depth = processor._workers + 1
         self._began = began
         self._on_progress = on_progress
         self._patience = patience
@@ -220,7 +223,7 @@ class _Run:
         """Process until the run is over (True) or other topics are to be read (False)."""
         while True:
             try:
-                if len(self._pending) < _DEPTH and not stop.is_set():
+                if len(self._pending) < self._depth and not stop.is_set():
                     self._take()
                 self._settle(all_of_it=stop.is_set())
             except ReplacedError:
@@ -262,14 +265,14 @@ class _Run:
             except CodecError as error:
                 decoded.append(error)
         events = [event for event in decoded if isinstance(event, Event)]
-        answers = self._worker.submit(self._processor._answers, events)
+        answers = self._workers.submit(self._processor._answers, events)
         self._pending.append(_Batch(records, decoded, answers))
 
     def _settle(self, *, all_of_it: bool) -> None:
         """Steps 4 and 5 for batches that are handled; waits if there is nothing else to do."""
         while self._pending:
             batch = self._pending[0]
-            if len(self._pending) == _DEPTH or self._nothing_left or all_of_it:
+            if len(self._pending) == self._depth or self._nothing_left or all_of_it:
                 wait([batch.answers], timeout=_WAIT_S)
                 if not batch.answers.done():
                     self._consumer.keep_alive()

@@ -60,7 +60,7 @@ def process(
     ] = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, max=4096, help="Records handled at a time, at most.")
-    ] = 256,
+    ] = 128,
     start: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +109,6 @@ def process(
             settings = settings.model_copy(update={"instance": name})
         # One thread a run, and as many runs at once as there are cores: see Scorer.
         repository = stack.enter_context(closing(open_repository(settings, model, threads=1)))
-        scorer = stack.enter_context(closing(Scorer(repository, workers=scoring_workers(settings))))
         repository.follow(settings.model_refresh_s)
         # A job that is to end must not wait for ever; a service waits for its log.
         log = open_site_log(settings, site, None if until_idle else stop)
@@ -124,7 +123,14 @@ def process(
             port = settings.metrics_port
             stack.enter_context(serve_metrics(metrics, log, group, topics, port))
         backlog = _behind(log, group, topics) if until_idle else None
-        processor = Processor(log, group=group, topics=lambda: topics, handle=scorer, batch=batch)
+        processor = Processor(
+            log,
+            group=group,
+            topics=lambda: topics,
+            handle=Scorer(repository),
+            batch=batch,
+            workers=scoring_workers(settings),
+        )
         if ready is not None:
             ready.touch()
         began = settled = time.perf_counter()

@@ -14,6 +14,7 @@ from contracts.events import DeadLetter, Event
 from contracts.ids import derived_id
 from contracts.records import Message
 from contracts.topics import MAX_RECORD_BYTES, Stream, topic_name
+from fabpilot.appending import Appended, SourceAppender
 from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.output import err, progress_bar, report
 from fabpilot.recorded import RecordedMaps
@@ -59,7 +60,7 @@ def replay(
     """Put recorded wafer maps onto the log as events.
 
     A replay that was interrupted goes on where it stopped; maps that are there already are not
-    published twice.
+    published twice. A log that goes away meanwhile is waited for.
 
     For example:
 
@@ -77,6 +78,7 @@ def replay(
         source = f"replay.{site}.{maps.fingerprint[:16]}"
         if again:
             source += f".{SystemClock().now_ms()}"
+        appender = SourceAppender(log, source, stop)
         reached = log.position(source)
         first = 0 if reached is None else min(reached + 1, total)
         published = dead = 0
@@ -88,13 +90,17 @@ def replay(
                 if stop.is_set():
                     break
                 last = min(start + _BATCH, total) - 1
-                messages: list[Message] = []
-                for index, event, raw in maps.events(start, last + 1):
-                    message, refused = _message(event, raw, index, site, source, path.name)
-                    messages.append(message)
+                made = [
+                    _message(event, raw, index, site, source, path.name)
+                    for index, event, raw in maps.events(start, last + 1)
+                ]
+                done = appender.append([message for message, _ in made], last)
+                if done is Appended.STOPPED:
+                    break
+                refused = sum(is_dead for _, is_dead in made)
+                if done is Appended.DONE:
                     dead += refused
-                    published += not refused
-                log.append(messages, source=source, position=last)
+                    published += len(made) - refused
                 bar.update(task, completed=last + 1)
         if first:
             err.print(f"{first} of these maps were on the log already; --again publishes them anew")

@@ -3,11 +3,13 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import GroupIdNotFoundError, NoError, TopicAlreadyExistsError
+from kafka.errors import GroupIdNotFoundError, NoError, RetriableError, TopicAlreadyExistsError
 
 from contracts.errors import ConfigError, FencedError, LogError
 from contracts.records import Message, TopicPartition
@@ -50,6 +52,10 @@ def _topic_configs(topic: str) -> dict[str, str]:
     return {**configs, "cleanup.policy": "delete", "retention.ms": str(retention_ms)}
 
 
+def _make_topic(topic: str, wanted: Mapping[str, Any], admin: Any) -> None:
+    admin.create_topics({topic: wanted}, wait_for_metadata=True)
+
+
 def _source_group(source: str) -> str:
     """The group whose committed offset is a source's position, and its transactional id."""
     return f"fabpilot.source.{source}"
@@ -70,11 +76,17 @@ class KafkaLog:
         self._cluster = cluster
         self._admin_client: Any = None
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._known_topics: frozenset[str] = frozenset()
         # Positions we published ourselves, by source.
         self._positions: dict[str, int] = {}
         # By source; '' is for appends without one.
         self._producers: dict[str, TransactionalProducer] = {}
+
+    @property
+    def cluster(self) -> Cluster:
+        """Where it is and how to reach it."""
+        return self._cluster
 
     def create_topics(self, topics: Mapping[str, int]) -> None:
         """Make the topics that are missing; name to number of partitions."""
@@ -83,11 +95,9 @@ class KafkaLog:
             if topic in existing:
                 continue
             wanted = {"num_partitions": partitions, "configs": _topic_configs(topic)}
-            with kafka_failures(self._cluster.brokers):
-                try:
-                    self._admin().create_topics({topic: wanted}, wait_for_metadata=True)
-                except TopicAlreadyExistsError:
-                    continue  # somebody was quicker
+            # Somebody may be quicker.
+            with kafka_failures(self._cluster.brokers), suppress(TopicAlreadyExistsError):
+                self._ask(partial(_make_topic, topic, wanted))
 
     def topics(self) -> dict[str, int]:
         """All topics and their number of partitions, Kafka's own left out."""
@@ -193,11 +203,10 @@ class KafkaLog:
         with self._lock:
             producers = list(self._producers.values())
             self._producers.clear()
-            admin, self._admin_client = self._admin_client, None
         for producer in producers:
             producer.close()
-        if admin is not None:
-            admin.close()
+        with self._asking:
+            self._let_admin_go()
 
     def _offsets(self, topics: Iterable[str], spec: Any) -> dict[TopicPartition, int]:
         counts = self.topics()
@@ -234,10 +243,26 @@ class KafkaLog:
             return self._producers[source]
 
     def _ask(self, question: Callable[[Any], T]) -> T:
-        return retried(lambda: question(self._admin()), self._cluster.call_limit_s)
+        """Ask the cluster, again if it is busy with itself, for a limited time."""
+        return retried(lambda: self._ask_once(question), self._cluster.call_limit_s)
+
+    def _ask_once(self, question: Callable[[Any], T]) -> T:
+        # One at a time, so that nobody's client is closed under them.
+        with self._asking:
+            try:
+                return question(self._admin())
+            except RetriableError:
+                # Up to kafka-python 3.0.12 an admin client remembers for ever which broker
+                # coordinates a group; when that has moved, only a new client finds it.
+                self._let_admin_go()
+                raise
 
     def _admin(self) -> Any:
-        with self._lock:
-            if self._admin_client is None:
-                self._admin_client = KafkaAdminClient(**admin_settings(self._cluster))
-            return self._admin_client
+        if self._admin_client is None:
+            self._admin_client = KafkaAdminClient(**admin_settings(self._cluster))
+        return self._admin_client
+
+    def _let_admin_go(self) -> None:
+        admin, self._admin_client = self._admin_client, None
+        if admin is not None:
+            admin.close()
