@@ -49,6 +49,28 @@ def test_every_input_has_its_output_once(log: EmbeddedLog) -> None:
     assert run(log).consumed == 0
 
 
+def test_batches_handled_at_once_are_committed_in_their_order(log: EmbeddedLog) -> None:
+    publish(log, [encode(wafer(i)) for i in range(60)])
+    gate = threading.Barrier(3)
+
+    def together(events: Sequence[Event]) -> list[Sequence[Event] | DataError]:
+        # Three batches must be in the handler at the same time, or this raises.
+        gate.wait(30)
+        return handle(events)
+
+    report = Processor(
+        log, group="g", topics=lambda: [MAPS], handle=together, batch=10, workers=3
+    ).run(threading.Event(), until_idle=True)
+    assert (report.consumed, report.produced, report.dead_letters) == (60, 60, 0)
+    answers = [event.substrate_id for event in decoded(log, LABELS) if isinstance(event, Label)]
+    read_in_order = [event.substrate_id for event in decoded(log, MAPS)]
+    by_lot: dict[str, list[str]] = {}
+    for number in range(60):
+        by_lot.setdefault(f"lot-{number // 25}", []).append(f"w-{number}")
+    for wafers in by_lot.values():
+        assert [w for w in answers if w in wafers] == [w for w in read_in_order if w in wafers]
+
+
 def test_undecodable_and_refused_records_become_dead_letters_with_their_reason(
     log: EmbeddedLog,
 ) -> None:
