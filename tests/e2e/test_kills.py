@@ -15,12 +15,20 @@ from tests.model_files import write_model
 def test_a_killed_processor_leaves_one_prediction_per_map(tmp_path: Path) -> None:
     data = npz(tmp_path / "maps.npz", [wafer_grid(26, 26, 0.1, i) for i in range(3000)])
     options = argparse.Namespace(
-        data=str(data), model=str(write_model(tmp_path / "m.onnx")), wafers=3000, kills=4, seed=1
+        log="embedded",
+        data=str(data),
+        model=str(write_model(tmp_path / "m.onnx")),
+        wafers=3000,
+        kills=4,
+        processors=1,
+        seed=1,
     )
     result = kill_processor(tmp_path, options)
     assert result["predictions"] == result["maps"] == 3000
     assert (result["missing"], result["doubled"], result["dead_letters"]) == (0, 0, 0)
+    assert (result["disordered_keys"], result["redone"]) == (0, 0)
     assert result["kills"] == 4
+    assert result["good"]
 
 
 @pytest.mark.slow
