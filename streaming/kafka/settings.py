@@ -12,6 +12,7 @@ __all__ = ["Cluster", "admin_settings", "consumer_settings", "producer_settings"
 # How long transaction calls, which Kafka's client does not limit, may take; longer than the
 # transaction may live, so that their outcome is certain by then.
 _CALL_BEYOND_TRANSACTION = 2.0
+_REQUEST_MS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,11 @@ def admin_settings(cluster: Cluster) -> dict[str, Any]:
         "bootstrap_servers": cluster.brokers.split(","),
         "client_id": "fabpilot",
         "bootstrap_timeout_ms": cluster.transaction_timeout_ms,
+        # A broker that hangs is given up after this long; the cluster itself takes 9 seconds
+        # (broker.session.timeout.ms). The default of half a minute would be added to every outage.
+        "request_timeout_ms": _REQUEST_MS,
+        # Likewise: how long after its return a broker that was away may be ignored.
+        "reconnect_backoff_max_ms": 1000,
         "security_protocol": ("SASL_" if cluster.user else "")
         + ("SSL" if cluster.tls else "PLAINTEXT"),
     }
