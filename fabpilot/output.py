@@ -117,3 +117,15 @@ def configure_logging(*, debug: bool) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
+    if not debug:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_worth_saying)
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Not what Kafka's client says of every try to reach a broker, dozens of lines a second.
+
+    What matters of it comes to us as an error, and we say it once in a while (streaming.patience).
+    What it did not foresee itself comes with a traceback and stays.
+    """
+    return not record.name.startswith("kafka") or bool(record.exc_info)
