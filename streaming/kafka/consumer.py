@@ -2,7 +2,7 @@
 
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -70,8 +70,15 @@ class KafkaMember:
     has in hand of them can be committed over a rebalance.
     """
 
-    def __init__(self, cluster: Cluster, group: str, topics: Iterable[str]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        group: str,
+        topics: Iterable[str],
+        see: Callable[[Iterable[str]], object],
+    ) -> None:
         self._cluster = cluster
+        self._see = see
         self._group = group
         self._topics = sorted(set(topics))
         # The broker fences members by their group's generation (KIP-447), so the id needs not be
@@ -172,6 +179,8 @@ class KafkaMember:
 
     def _joined(self) -> Any:
         if self._consumer is None:
+            # A member that may not see its topics would wait for them for ever.
+            self._see(self._topics)
             # The producer first: were it slow to start, we would miss our place in the group.
             self._producer.start()
             consumer = KafkaConsumer(

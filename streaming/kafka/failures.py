@@ -1,5 +1,6 @@
 """Kafka's errors as ours, and limits on calls that Kafka's client would wait for without one."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import TypeVar
 import kafka.errors as kafka_errors
 
 from contracts.errors import (
+    DataError,
     FencedError,
     LogAccessError,
     LogError,
@@ -40,9 +42,26 @@ FENCED = (
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 
+# How an error shows that the client has put into the text of another one.
+_WRAPPED = re.compile(r"\[Error \d+\] (\w+Error)")
+# What a right is missing on.
+_RIGHTS = {
+    kafka_errors.TopicAuthorizationFailedError: "topic",
+    kafka_errors.GroupAuthorizationFailedError: "group",
+    kafka_errors.TransactionalIdAuthorizationFailedError: "transactional id",
+    kafka_errors.ClusterAuthorizationFailedError: "cluster",
+}
+# Beyond this it is no name but the whole request.
+_LONGEST_DETAIL = 200
+
+
 @contextmanager
-def kafka_failures(brokers: str) -> Iterator[None]:
+def kafka_failures(brokers: str, about: str = "") -> Iterator[None]:
     """Raise Kafka's errors as ours.
+
+    Args:
+        brokers: whom we talk to.
+        about: what is done, for the message if it is forbidden.
 
     Raises:
         ReplacedError: another process has taken this one's name.
@@ -54,37 +73,58 @@ def kafka_failures(brokers: str) -> Iterator[None]:
     """
     try:
         yield
-    except _REPLACED as error:
-        raise ReplacedError(
+    except kafka_errors.KafkaError as error:
+        raise _ours(brokers, about, _unwrapped(error)) from error
+
+
+def _unwrapped(error: kafka_errors.KafkaError) -> kafka_errors.KafkaError:
+    """The error that the client put into the text of another one, as it does in transactions."""
+    if type(error) is kafka_errors.KafkaError and (found := _WRAPPED.search(str(error))):
+        kind = getattr(kafka_errors, found[1], None)
+        if isinstance(kind, type) and issubclass(kind, kafka_errors.KafkaError):
+            return kind(str(error))
+    return error
+
+
+def _ours(brokers: str, about: str, error: kafka_errors.KafkaError) -> LogError | DataError:
+    """What `error` is here."""
+    if isinstance(error, _REPLACED):
+        return ReplacedError(
             f"Kafka at {brokers}: another process runs with the same FABPILOT_INSTANCE and has"
             " taken this one's place; give each process a name of its own"
-        ) from error
-    except FENCED as error:
-        raise FencedError(f"Kafka at {brokers}: another member took over ({error})") from error
-    except _TOO_LARGE as error:
-        raise RecordTooLargeError(
+        )
+    if isinstance(error, FENCED):
+        return FencedError(f"Kafka at {brokers}: another member took over ({error})")
+    if isinstance(error, _TOO_LARGE):
+        return RecordTooLargeError(
             f"Kafka at {brokers} refused a record for its size ({error}); raise max.message.bytes"
             " of the topic"
-        ) from error
-    except kafka_errors.SaslAuthenticationFailedError as error:
-        raise LogAccessError(
-            f"Kafka at {brokers} refused user and password ({error}); check FABPILOT_KAFKA_USER"
-            " and FABPILOT_KAFKA_PASSWORD_FILE"
-        ) from error
-    except kafka_errors.AuthorizationError as error:
-        raise LogAccessError(
-            f"Kafka at {brokers} forbids this ({error}); give the user the right that"
-            " docs/streaming.md lists under 'Access'"
-        ) from error
-    except kafka_errors.UnknownTopicOrPartitionError as error:
-        raise LogError(f"Kafka at {brokers}: no such topic; create it first ({error})") from error
-    except kafka_errors.RetriableError as error:
-        raise LogUnavailableError(
+        )
+    if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
+        return LogAccessError(
+            f"Kafka at {brokers} refused user and password ({error}); check FABPILOT_KAFKA_USER,"
+            " and FABPILOT_KAFKA_PASSWORD_FILE or FABPILOT_KAFKA_PASSWORD"
+        )
+    if isinstance(error, kafka_errors.AuthorizationError):
+        return _forbidden(brokers, about, error)
+    if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
+        return LogError(f"Kafka at {brokers}: no such topic; create it first ({error})")
+    if isinstance(error, kafka_errors.RetriableError):
+        return LogUnavailableError(
             f"Kafka at {brokers} does not answer ({type(error).__name__}: {error}); check that it"
             " runs and can be reached, then try again"
-        ) from error
-    except kafka_errors.KafkaError as error:
-        raise LogError(f"Kafka at {brokers}: {type(error).__name__}: {error}") from error
+        )
+    return LogError(f"Kafka at {brokers}: {type(error).__name__}: {error}")
+
+
+def _forbidden(brokers: str, about: str, error: kafka_errors.AuthorizationError) -> LogAccessError:
+    kind = _RIGHTS.get(type(error), "resource")
+    said = str(error)
+    detail = f" ({said})" if len(said) <= _LONGEST_DETAIL else ""
+    return LogAccessError(
+        f"Kafka at {brokers} forbids {about or 'this'}: a right on the {kind} is missing{detail};"
+        " give the user what docs/streaming.md lists under 'Access'"
+    )
 
 
 def retried(call: Callable[[], T], limit_s: float) -> T:

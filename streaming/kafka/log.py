@@ -9,11 +9,18 @@ from typing import Any, Literal, TypeVar
 
 from kafka import IsolationLevel, KafkaAdminClient, OffsetSpec
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import GroupIdNotFoundError, NoError, RetriableError, TopicAlreadyExistsError
+from kafka.errors import (
+    GroupIdNotFoundError,
+    NoError,
+    RetriableError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+)
 
-from contracts.errors import ConfigError, FencedError, LogError
+from contracts.errors import ConfigError, FencedError, LogAccessError, LogError
 from contracts.records import Message, TopicPartition
 from contracts.topics import MAX_RECORD_BYTES, STREAM_SPECS, StreamSpec, parse_topic
+from streaming.kafka.access import check_access
 from streaming.kafka.consumer import KafkaMember
 from streaming.kafka.failures import kafka_failures, retried
 from streaming.kafka.producer import TransactionalProducer, as_kafka
@@ -96,7 +103,10 @@ class KafkaLog:
                 continue
             wanted = {"num_partitions": partitions, "configs": _topic_configs(topic)}
             # Somebody may be quicker.
-            with kafka_failures(self._cluster.brokers), suppress(TopicAlreadyExistsError):
+            with (
+                kafka_failures(self._cluster.brokers, f"making topic {topic}"),
+                suppress(TopicAlreadyExistsError),
+            ):
                 self._ask(partial(_make_topic, topic, wanted))
 
     def topics(self) -> dict[str, int]:
@@ -129,7 +139,7 @@ class KafkaLog:
     def _check_topics(self, wanted: set[str]) -> None:
         """See that topics exist; the client would look for a missing one until it times out."""
         if missing := wanted - self._known_topics:
-            self._known_topics = frozenset(self.topics())
+            self._known_topics |= frozenset(self._partitions(missing))
             if missing := wanted - self._known_topics:
                 raise LogError(f"there are no topics {sorted(missing)} on Kafka; create them first")
 
@@ -176,11 +186,11 @@ class KafkaLog:
         wanted = list(topics)
         if isinstance(start, str):
             start = self.ends(wanted) if start == "end" else {}
-        return KafkaReader(self._cluster, wanted, start)
+        return KafkaReader(self._cluster, wanted, start, self._partitions)
 
     def consumer(self, group: str, topics: Iterable[str]) -> KafkaMember:
         """A member of `group`, starting where the group stopped, or at the beginning."""
-        return KafkaMember(self._cluster, group, topics)
+        return KafkaMember(self._cluster, group, topics, self._partitions)
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """Where a group stands; partitions never committed are missing."""
@@ -208,12 +218,32 @@ class KafkaLog:
         with self._asking:
             self._let_admin_go()
 
+    def _partitions(self, topics: Iterable[str]) -> dict[str, int]:
+        """The number of partitions of those of `topics` that exist.
+
+        Raises:
+            LogAccessError: we may not see one. When all topics are asked for, the cluster leaves
+                such a topic out, as if it did not exist.
+        """
+        wanted = sorted(set(topics))
+        if not wanted:
+            return {}
+        with kafka_failures(self._cluster.brokers):
+            described = self._ask(lambda admin: admin.describe_topics(wanted))
+        forbidden = TopicAuthorizationFailedError.errno
+        if hidden := [t["name"] for t in described if t["error_code"] == forbidden]:
+            raise LogAccessError(
+                f"Kafka at {self._cluster.brokers} lets this user see no topic"
+                f" {', '.join(hidden)}; give the user the right Describe on it (docs/streaming.md,"
+                " 'Access'), or create it first"
+            )
+        return {t["name"]: len(t["partitions"]) for t in described if t["partitions"]}
+
     def _offsets(self, topics: Iterable[str], spec: Any) -> dict[TopicPartition, int]:
-        counts = self.topics()
         wanted = {
             KafkaPartition(topic, number): spec
-            for topic in set(topics)
-            for number in range(counts.get(topic, 0))
+            for topic, count in self._partitions(topics).items()
+            for number in range(count)
         }
         if not wanted:
             return {}
@@ -259,6 +289,7 @@ class KafkaLog:
 
     def _admin(self) -> Any:
         if self._admin_client is None:
+            check_access(self._cluster)
             self._admin_client = KafkaAdminClient(**admin_settings(self._cluster))
         return self._admin_client
 

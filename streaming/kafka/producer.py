@@ -13,6 +13,7 @@ from contracts.codec import DEAD_LETTER_ENVELOPE
 from contracts.errors import LogError, RecordTooLargeError
 from contracts.records import Message
 from contracts.topics import MAX_RECORD_BYTES
+from streaming.kafka.access import check_access
 from streaming.kafka.failures import bounded, kafka_failures
 from streaming.kafka.settings import Cluster, producer_settings
 from streaming.log import Offsets
@@ -45,12 +46,13 @@ class TransactionalProducer:
     def __init__(self, cluster: Cluster, transactional_id: str) -> None:
         self._cluster = cluster
         self._settings = producer_settings(cluster, transactional_id)
+        self._about = f"publishing as transactional id {transactional_id}"
         self._producer: Any = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Have the id: finishes or aborts what an earlier holder left, and fences it."""
-        with self._lock, kafka_failures(self._cluster.brokers):
+        with self._lock, kafka_failures(self._cluster.brokers, self._about):
             self._started()
 
     def publish(
@@ -77,7 +79,7 @@ class TransactionalProducer:
                     f"a record of {len(message.value)} bytes for {message.topic};"
                     f" the limit is {_MAX_VALUE_BYTES}"
                 )
-        with self._lock, kafka_failures(self._cluster.brokers):
+        with self._lock, kafka_failures(self._cluster.brokers, self._about):
             producer = self._started()
             try:
                 # 1. Begin, only now that everything is ready: a transaction is never held open.
@@ -93,10 +95,11 @@ class TransactionalProducer:
                         lambda: producer.send_offsets_to_transaction(as_kafka(offsets), group),
                         "commit offsets",
                     )
-                # 4. Commit; it flushes first and fails if a message failed.
+                # 4. Commit, once all messages are there. It would flush by itself, but up to
+                #    kafka-python 3.0.12 it waits for ever if a message is refused meanwhile.
+                producer.flush(timeout=self._cluster.call_limit_s)
                 for future in sent:
-                    if future.failed():
-                        raise future.exception
+                    future.get(timeout=self._cluster.call_limit_s)
                 self._bounded(producer.commit_transaction, "commit")
             except BaseException:
                 # At once if possible: until then, nobody may read the group's offsets. If not, the
@@ -113,6 +116,7 @@ class TransactionalProducer:
 
     def _started(self) -> Any:
         if self._producer is None:
+            check_access(self._cluster)
             producer = KafkaProducer(**self._settings)
             try:
                 self._bounded(producer.init_transactions, "begin with transactions")

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -10,6 +10,7 @@ from kafka import TopicPartition as KafkaPartition
 
 from contracts.records import Record, TopicPartition
 from streaming.deadline import Deadline
+from streaming.kafka.access import check_access
 from streaming.kafka.consumer import as_record
 from streaming.kafka.failures import kafka_failures
 from streaming.kafka.settings import Cluster, consumer_settings
@@ -30,10 +31,24 @@ class KafkaReader:
     own `pause` is not used: up to kafka-python 3.0.12 a partition that was paused with fetched
     records in hand may never deliver again after `resume` (its fetcher restores parked records only
     while its current slot is None, and a drained slot is not).
+
+    Args:
+        cluster: where it is and how to reach it.
+        topics: to read; ones that do not exist yet are read once they do.
+        start: next offset by partition; the others begin at the beginning.
+        partitions: how many partitions those of some topics have that exist. The client itself
+            takes a topic that we may not see for one that does not exist.
     """
 
-    def __init__(self, cluster: Cluster, topics: Iterable[str], start: Offsets) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        topics: Iterable[str],
+        start: Offsets,
+        partitions: Callable[[Iterable[str]], Mapping[str, int]],
+    ) -> None:
         self._cluster = cluster
+        self._partitions = partitions
         self._topics = frozenset(topics)
         self._start = dict(start)
         self._consumer: Any = None
@@ -123,13 +138,14 @@ class KafkaReader:
     def _ready(self) -> Any:
         """The client, with all partitions known that exist."""
         if self._consumer is None:
+            check_access(self._cluster)
             self._consumer = KafkaConsumer(**consumer_settings(self._cluster, None))
         if self._missing and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_AGAIN_S
             new = {
                 TopicPartition(topic, number)
-                for topic in self._missing
-                for number in self._consumer.partitions_for_topic(topic)
+                for topic, count in self._partitions(self._missing).items()
+                for number in range(count)
             }
             if new:
                 self._missing -= {p.topic for p in new}

@@ -7,12 +7,33 @@ from typing import Any
 from contracts.codec import DEAD_LETTER_ENVELOPE
 from contracts.topics import MAX_RECORD_BYTES
 
-__all__ = ["Cluster", "admin_settings", "consumer_settings", "producer_settings", "room_for"]
+__all__ = [
+    "SASL_MECHANISM",
+    "Cluster",
+    "admin_settings",
+    "consumer_settings",
+    "producer_settings",
+    "room_for",
+]
+
+SASL_MECHANISM = "SCRAM-SHA-512"
+"""How users prove who they are: the strongest way that needs no further service."""
 
 # How long transaction calls, which Kafka's client does not limit, may take; longer than the
 # transaction may live, so that their outcome is certain by then.
 _CALL_BEYOND_TRANSACTION = 2.0
 _REQUEST_MS = 10_000
+
+
+class _Hidden(str):
+    """Text that never shows itself: Kafka's client writes its settings to its debug log."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    __str__ = __repr__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +104,9 @@ def admin_settings(cluster: Cluster) -> dict[str, Any]:
     if cluster.tls and cluster.ca_file is not None:
         settings["ssl_cafile"] = str(cluster.ca_file)
     if cluster.user:
-        settings["sasl_mechanism"] = "SCRAM-SHA-512"
+        settings["sasl_mechanism"] = SASL_MECHANISM
         settings["sasl_plain_username"] = cluster.user
-        settings["sasl_plain_password"] = cluster.password
+        settings["sasl_plain_password"] = _Hidden(cluster.password)
     return settings
 
 
