@@ -8,7 +8,7 @@ import difflib
 import os
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.errors import ConfigError
@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     )
     kafka_password_file: Path | None = Field(
         default=None, description="File with the password of FABPILOT_KAFKA_USER."
+    )
+    kafka_password: SecretStr | None = Field(
+        default=None,
+        description="The password itself, where no file can hold it; not both.",
     )
     instance: str = Field(
         default="",
@@ -125,6 +129,7 @@ class Settings(BaseSettings):
             ca_file=self.kafka_ca_file,
             user=self.kafka_user,
             password_file=self.kafka_password_file,
+            password=self.kafka_password,
             instance=self.instance,
         )
 

@@ -104,7 +104,8 @@ class KafkaCluster:
         port: of the first node's clients; others follow with a distance of 10. 0 takes free ones.
         secure: clients come by TLS with SASL/SCRAM-SHA-512 and need ACLs; users and passwords are
             in `folder/secrets`, with the certificate to trust. Nodes among themselves speak
-            plainly: all of it is on loopback.
+            plainly: all of it is on loopback. `admin` may do everything, `fabpilot` and `stranger`
+            nothing until they are given rights.
         heap_mb: of each node.
     """
 
@@ -276,6 +277,7 @@ class KafkaCluster:
         make += ["-dname", "CN=kafka-local", "-ext", "san=ip:127.0.0.1,dns:localhost"]
         make += ["-ext", "bc:critical=ca:true", "-ext", "ku:critical=digitalSignature,keyCertSign"]
         _run([keytool, *make, "-storetype", "PKCS12", *common])
+        store.chmod(0o600)
         _run([keytool, "-exportcert", "-rfc", "-file", str(self.ca_file), *common])
 
     def _format(self, node: int, jars: Path) -> None:
@@ -286,11 +288,17 @@ class KafkaCluster:
             )
         self._write_properties(node)
         options = ["--cluster-id", identity.read_text(), "--config", str(self._properties(node))]
-        if self.secure:
-            for user in USERS:
-                password = self.password_file(user).read_text()
-                options += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
-        _run([*self._java(node, jars), "kafka.tools.StorageTool", "format", *options])
+        for user in USERS if self.secure else ():
+            password = self.password_file(user).read_text()
+            options += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
+        # By a file, one argument a line: a command line is for everybody on the machine to see.
+        file = self.folder / f"node-{node}.format"
+        file.touch(mode=0o600)
+        try:
+            file.write_text("\n".join(options))
+            _run([*self._java(node, jars), "kafka.tools.StorageTool", "format", f"@{file}"])
+        finally:
+            file.unlink()
 
     def _write_properties(self, node: int) -> None:
         lines = "".join(f"{name}={value}\n" for name, value in self._settings(node).items())
@@ -344,7 +352,9 @@ class KafkaCluster:
                 "ssl.keystore.location": store,
                 "ssl.keystore.password": (self.folder / "secrets" / "keystore").read_text(),
                 "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-                # The nodes are anonymous to each other; clients cannot be, they come by SASL.
+                # The nodes are anonymous to each other; clients cannot be, they come by SASL. So
+                # whoever can reach the ports of the nodes on this machine may do anything there:
+                # good enough to develop and test with, and no example for a real cluster.
                 "super.users": "User:ANONYMOUS;User:admin",
             }
         return settings
@@ -424,11 +434,13 @@ def _start(options: argparse.Namespace) -> None:
         if other.folder != cluster.folder and any(map(other.pid, other.nodes)):
             raise KafkaLocalError(f"{other.folder.name} runs; stop it first: make kafka-stop")
     cluster.start()
-    print(f"Apache Kafka runs: FABPILOT_LOG=kafka://{cluster.brokers}")
+    scheme = "kafka+tls" if options.secure else "kafka"
+    print(f"Apache Kafka runs; to use it:\n  export FABPILOT_LOG={scheme}://{cluster.brokers}")
     if options.secure:
         print(
-            f"  FABPILOT_KAFKA_CA_FILE={cluster.ca_file}\n  FABPILOT_KAFKA_USER=admin\n"
-            f"  FABPILOT_KAFKA_PASSWORD_FILE={cluster.password_file('admin')}"
+            f"  export FABPILOT_KAFKA_CA_FILE={cluster.ca_file}\n"
+            "  export FABPILOT_KAFKA_USER=admin\n"
+            f"  export FABPILOT_KAFKA_PASSWORD_FILE={cluster.password_file('admin')}"
         )
     print("make kafka-stop ends it; its data stays in", cluster.folder)
 

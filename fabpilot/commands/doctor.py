@@ -14,14 +14,14 @@ import msgspec
 import typer
 from rich.table import Table
 
-from contracts.errors import FabpilotError
+from contracts.errors import FabpilotError, LogAccessError
 from fabpilot import __version__
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import err, report
 from fabpilot.settings import Settings, load_settings
 from fabpilot.wiring import open_repository, sites
 from serving.device import Device, device_report, providers
-from streaming.open import open_log
+from streaming.open import kafka_cluster, open_log
 
 __all__ = ["Check", "check_all", "register"]
 
@@ -54,7 +54,9 @@ def check_all(settings: Settings) -> list[Check]:
         try:
             checks.append(look(settings))
         except FabpilotError as error:
-            checks.append(Check(look.__name__.strip("_"), "bad", str(error)))
+            # What happened; what to do.
+            detail, _, mend = str(error).partition("; ")
+            checks.append(Check(look.__name__.strip("_"), "bad", detail, mend))
     return checks
 
 
@@ -173,7 +175,29 @@ def _kafka(settings: Settings) -> Check:
             f"kafka-python {installed} without crc32c computes checksums in pure Python",
             "pip install 'kafka-python[crc32c,lz4,zstd]'",
         )
-    return Check("kafka", "ok", f"client kafka-python {installed}")
+    client = f"client kafka-python {installed}"
+    cluster = kafka_cluster(settings.log_url, settings.kafka_access)
+    if cluster is None:
+        return Check("kafka", "ok", client)
+    from streaming.kafka.access import check_access
+
+    trusted = cluster.ca_file or "the system's authorities"
+    door = (f"TLS (trusting {trusted})" if cluster.tls else "no TLS") + (
+        f" as user {cluster.user!r}" if cluster.user else " without a user"
+    )
+    try:
+        let_in = check_access(cluster)
+    except LogAccessError as error:
+        detail, _, mend = str(error).partition("; ")
+        return Check("kafka", "bad", f"{client}, by {door}: {detail}", mend)
+    if not let_in:
+        return Check(
+            "kafka",
+            "bad",
+            f"{client}; no broker of {cluster.brokers} answers",
+            "check that Kafka runs and that FABPILOT_LOG names it",
+        )
+    return Check("kafka", "ok", f"{client}; {cluster.brokers} lets us in by {door}")
 
 
 def _optional(_settings: Settings) -> Check:

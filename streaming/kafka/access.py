@@ -65,8 +65,11 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def check_access(cluster: Cluster) -> None:
+def check_access(cluster: Cluster) -> bool:
     """Knock at the brokers in turn until one lets us in or all have been asked.
+
+    Returns:
+        Whether one let us in; False if none answers.
 
     Raises:
         LogAccessError: some broker refuses us, and none lets us in.
@@ -84,9 +87,10 @@ def check_access(cluster: Cluster) -> None:
         except OSError:
             continue
         else:
-            return
+            return True
     if refusal is not None:
         raise refusal
+    return False
 
 
 def _knock(cluster: Cluster, broker: str, context: ssl.SSLContext | None) -> None:
@@ -262,6 +266,6 @@ def _distrust(cluster: Cluster, broker: str, error: ssl.SSLCertVerificationError
         )
     trusted = f"those in {cluster.ca_file}" if cluster.ca_file else "the system's authorities"
     return LogAccessError(
-        f"the certificate of Kafka at {broker} is not trusted ({error.verify_message}; asked were"
+        f"the certificate of Kafka at {broker} is not trusted ({error.verify_message}, asking"
         f" {trusted}); let FABPILOT_KAFKA_CA_FILE name the PEM file of this cluster's authority"
     )
