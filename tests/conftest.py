@@ -9,8 +9,9 @@ import pytest
 
 from tests import kafka_server
 from tests.kafka_server import kafka_brokers, own_kafka
+from tests.postgres_server import postgres_server, postgres_url
 
-__all__ = ["data_folder", "kafka_brokers", "own_kafka"]
+__all__ = ["data_folder", "kafka_brokers", "own_kafka", "postgres_server", "postgres_url"]
 
 # In CI what is optional for a newcomer is required: a missing browser is a failure there.
 _REQUIRED = bool(os.environ.get("CI"))

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,10 +15,11 @@ import numpy as np
 from contracts.codec import encode, header
 from contracts.errors import LogError
 from contracts.events import Prediction, WaferMap
-from contracts.records import Message, Record
+from contracts.records import Headers, Message, Record
 from contracts.topics import Stream, topic_name
 from fabpilot.benchmarks.maps import SITE
-from fabpilot.benchmarks.stream import machine
+from fabpilot.benchmarks.service import Service, command_of, environment_of
+from fabpilot.benchmarks.stream import append_all, machine
 from fabpilot.settings import Settings
 from streaming.deadline import Deadline
 from streaming.kafka import BareProducer, KafkaLog
@@ -30,7 +29,6 @@ __all__ = ["LatencyBench", "measure_latency"]
 
 # What is produced before measuring begins: connections, first batches, the group's first rebalance.
 _WARM_UP_S = 3.0
-_START_LIMIT_S = 90.0
 # After the last map was produced, its prediction must come within this time.
 _DRAIN_LIMIT_S = 30.0
 
@@ -90,22 +88,25 @@ def measure_latency(
         seconds: how long to measure.
     """
     source, target = topic_name(SITE, Stream.WAFER_MAPS), topic_name(SITE, Stream.PREDICTIONS)
-    with tempfile.TemporaryDirectory(prefix="fabpilot-bench-") as folder:
-        command = _Processor(settings, model, Path(folder), f"bench-{time.time_ns()}")
-        log.start_group(command.group, log.ends([source]))
-        _append(log, [encode(event) for event in events])
-        capacity = command.until_idle()
-        pace = rate or load * capacity
-        messages = [encode(event) for event in _named(events, int((_WARM_UP_S + seconds) * pace))]
-        names = [header(message.headers, "ce_id") or b"" for message in messages]
-        floor = _timed_run(log, messages, names, pace, source, lambda r: header(r.headers, "ce_id"))
-        # The floor's maps are not to be processed; start behind them.
-        command = _Processor(settings, model, Path(folder), f"bench-{time.time_ns()}")
-        log.start_group(command.group, log.ends([source]))
-        with command.serving():
-            waits = _timed_run(log, messages, names, pace, target, _input_id)
-    late = np.percentile(waits, [50, 90, 99, 100])
-    low = np.percentile(floor, [50, 99])
+    group = f"bench-{time.time_ns()}"
+    log.start_group(group, log.ends([source]))
+    append_all(log, [encode(event) for event in events])
+    capacity = _capacity(settings, model, group)
+    pace = rate or load * capacity
+    count = int((_WARM_UP_S + seconds) * pace)
+    messages = [encode(event) for event in _named(events, count)]
+    names = [_id_of(message.headers) for message in messages]
+    floor = _timed_run(log, messages, names, pace, source, lambda record: _id_of(record.headers))
+    # The floor's maps are not to be processed: another group starts behind them.
+    group = f"bench-{time.time_ns()}"
+    log.start_group(group, log.ends([source]))
+    with (
+        tempfile.TemporaryDirectory(prefix="fabpilot-bench-") as folder,
+        Service(settings, model, Path(folder), group),
+    ):
+        waits = _timed_run(log, messages, names, pace, target, _input_id)
+    late = np.percentile(waits, [50, 90, 99, 100]).tolist()
+    low = np.percentile(floor, [50, 99]).tolist()
     return LatencyBench(
         load=pace / capacity,
         capacity_per_s=capacity,
@@ -123,45 +124,21 @@ def measure_latency(
     )
 
 
-class _Processor:
-    """`fabpilot process` as its users run it."""
+def _capacity(settings: Settings, model: str, group: str) -> float:
+    """Wafers a second of one processor that works off a backlog and ends."""
+    done = subprocess.run(
+        [*command_of(group, model), "--until-idle"],
+        env=environment_of(settings),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise LogError(f"fabpilot process failed:\n{done.stderr[-2000:]}")
+    return float(json.loads(done.stdout)["wafers_per_s"])
 
-    def __init__(self, settings: Settings, model: str, folder: Path, group: str) -> None:
-        self.group = group
-        self._folder = folder
-        self._ready = folder / f"{group}.ready"
-        self._command = [sys.executable, "-m", "fabpilot", "process", "--json", "--site", SITE]
-        self._command += ["--group", group, "--model", model]
-        self._environment = {
-            **os.environ,
-            "FABPILOT_LOG": settings.log_url,
-            "FABPILOT_HOME": str(settings.home),
-        }
 
-    def until_idle(self) -> float:
-        """Process what is there; wafers a second."""
-        command = [*self._command, "--until-idle"]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True)
-        if done.returncode:
-            raise LogError(f"fabpilot process failed:\n{done.stderr[-2000:]}")
-        return float(json.loads(done.stdout)["wafers_per_s"])
-
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """Run it for the time of a with block."""
-        with (self._folder / "processor.log").open("wb") as output:
-            command = [*self._command, "--ready", str(self._ready)]
-            process = subprocess.Popen(command, env=self._environment, stdout=output, stderr=output)
-            try:
-                deadline = Deadline(_START_LIMIT_S)
-                while not self._ready.exists():
-                    if process.poll() is not None or deadline.passed:
-                        raise LogError("fabpilot process did not start")
-                    time.sleep(0.05)
-                yield
-            finally:
-                process.terminate()
-                process.wait()
+def _id_of(headers: Headers) -> bytes:
+    return header(headers, "ce_id") or b""
 
 
 def _input_id(record: Record) -> bytes:
@@ -231,11 +208,6 @@ def _producer(log: Log) -> Iterator[Callable[[Message], None]]:
             log.append([message])
 
         yield send
-
-
-def _append(log: Log, messages: Sequence[Message]) -> None:
-    for first in range(0, len(messages), 256):
-        log.append(messages[first : first + 256])
 
 
 def _named(events: Sequence[WaferMap], count: int) -> list[WaferMap]:

@@ -23,7 +23,7 @@ from streaming.kafka import KafkaLog, bare_consume, bare_produce
 from streaming.log import Log, Offsets
 from streaming.processor import Processor
 
-__all__ = ["StreamBench", "measure_stream"]
+__all__ = ["StreamBench", "append_all", "machine", "measure_stream"]
 
 # Where batching stops paying (serving.scorer), and what a poll of the processor brings.
 _BATCH, _POLL = 128, 256
@@ -85,7 +85,7 @@ def measure_stream(
     source, target = topic_name(SITE, Stream.WAFER_MAPS), topic_name(SITE, Stream.PREDICTIONS)
     count = len(events)
     start, target_start = log.ends([source]), log.ends([target])
-    _append(log, [encode(event) for event in events])
+    append_all(log, [encode(event) for event in events])
     maps = canonical_maps([e.grid.numpy() for e in events], loaded.session.card.canonical_size)
 
     consume_s = _timed(lambda: _consume(log, start, count))
@@ -132,7 +132,8 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _append(log: Log, messages: Sequence[Message]) -> None:
+def append_all(log: Log, messages: Sequence[Message]) -> None:
+    """Append messages, a batch at a time."""
     for first in range(0, len(messages), _POLL):
         log.append(messages[first : first + _POLL])
 
@@ -141,7 +142,7 @@ def _produce(log: Log, messages: Sequence[Message]) -> None:
     if isinstance(log, KafkaLog):
         bare_produce(log.cluster, messages)
     else:
-        _append(log, messages)
+        append_all(log, messages)
 
 
 def _consume(log: Log, start: Offsets, count: int) -> None:

@@ -9,11 +9,12 @@ import typer
 
 from fabpilot.benchmarks.latency import measure_latency
 from fabpilot.benchmarks.maps import SITE, bench_maps
+from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
 from fabpilot.settings import load_settings
-from fabpilot.wiring import open_repository, open_site_log, scoring_workers
+from fabpilot.wiring import open_repository, open_site_log, scoring_workers, share_interpreter
 from serving.scorer import Scorer
 
 __all__ = ["register"]
@@ -50,6 +51,7 @@ def stream(
       fabpilot bench stream --data wm811k.npz --wafers 5000
     """
     settings = load_settings()
+    share_interpreter()
     # The ceiling takes all cores for one run; the processor is set up as `fabpilot process` does.
     ceiling = open_repository(settings, model)
     repository = open_repository(settings, model, threads=1)
@@ -107,6 +109,37 @@ def latency(
     report(result, as_json=as_json, title="bench")
 
 
+def scale(
+    processors: Annotated[
+        int, typer.Option("--processors", min=1, max=64, help="One to so many at once.")
+    ] = 3,
+    wafers: Annotated[int, typer.Option("--wafers", min=256, help="How many maps.")] = 20_000,
+    data: DataOption = None,
+    model: ModelOption = None,
+    log_url: LogOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Throughput of one, two, ... processors, and what a wafer costs in processor time.
+
+    For example:
+
+      fabpilot bench scale --log kafka://127.0.0.1:9092 --processors 4 --json
+    """
+    settings = load_settings()
+    with tempfile.TemporaryDirectory(prefix="fabpilot-bench-") as folder:
+        url = log_url or f"embedded:{Path(folder) / 'log.db'}"
+        settings = settings.model_copy(update={"log": url})
+        with closing(open_site_log(settings, SITE)) as log:
+            result = measure_scale(
+                log,
+                settings,
+                bench_maps(settings, data, wafers),
+                model=model or settings.model,
+                most=processors,
+            )
+    report(result, as_json=as_json, title="bench")
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     bench = typer.Typer(
@@ -114,5 +147,6 @@ def register(app: typer.Typer) -> None:
     )
     bench.command("stream")(stream)
     bench.command("latency")(latency)
+    bench.command("scale")(scale)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")

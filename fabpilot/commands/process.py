@@ -18,7 +18,13 @@ from fabpilot.output import err, progress_bar, report
 from fabpilot.replay_from import parse_start, start_offsets
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
-from fabpilot.wiring import group_name, open_repository, open_site_log, scoring_workers
+from fabpilot.wiring import (
+    group_name,
+    open_repository,
+    open_site_log,
+    scoring_workers,
+    share_interpreter,
+)
 from serving.device import Device
 from serving.scorer import Scorer
 from streaming.log import Log
@@ -103,6 +109,7 @@ def process(
     beginning = None if start is None else parse_start(start)
     group = check_group(group or group_name(site))
     stop = stop_event()
+    share_interpreter()
     with ExitStack() as stack:
         if not settings.instance:
             name = stack.enter_context(instance_name(settings.home, group))

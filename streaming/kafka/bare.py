@@ -42,6 +42,8 @@ class BareProducer:
     def __init__(self, cluster: Cluster) -> None:
         settings: dict[str, Any] = producer_settings(cluster, "")
         del settings["transactional_id"], settings["transaction_timeout_ms"]
+        # Nothing commits here, so this is what each message waits for others.
+        settings["linger_ms"] = 5
         self._producer = KafkaProducer(**settings)
 
     def send(self, message: Message) -> None:

@@ -123,9 +123,10 @@ def producer_settings(cluster: Cluster, transactional_id: str) -> dict[str, Any]
         "acks": "all",
         "compression_type": cluster.compression,
         "max_request_size": _LARGEST_MESSAGE,
-        # We send in batches: a little waiting makes few large requests of them.
+        # A commit sends what is there at once; until then, waiting makes few large requests of many
+        # small records.
         "batch_size": 256 * 1024,
-        "linger_ms": 5,
+        "linger_ms": 100,
         "allow_auto_create_topics": False,
     }
 
