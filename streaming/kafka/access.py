@@ -9,6 +9,7 @@ first two requests of every client that has a user (SaslHandshake and SaslAuthen
 A broker that does not answer is not judged here; the client says so, and trying again may help.
 """
 
+import logging
 import random
 import socket
 import ssl
@@ -31,6 +32,20 @@ _NONE, _UNSUPPORTED_MECHANISM, _ILLEGAL_STATE, _AUTHENTICATION_FAILED = 0, 33, 3
 _LARGEST_ANSWER = 64 * 1024
 _HOSTNAME_MISMATCH, _ADDRESS_MISMATCH = 62, 64  # of OpenSSL's X509_V_ERR_*
 _PASSWORD = "FABPILOT_KAFKA_PASSWORD_FILE or FABPILOT_KAFKA_PASSWORD"  # noqa: S105
+
+
+class _Discreet(logging.Filter):
+    """Keeps what SCRAM exchanges out of the client's debug log.
+
+    It is not the password, but enough to try passwords on at leisure.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "SaslAuthenticate" not in record.getMessage()
+
+
+for _name in ("kafka.net.connection", "kafka.protocol.parser"):
+    logging.getLogger(_name).addFilter(_Discreet())
 
 
 class _GarbledError(Exception):

@@ -42,8 +42,8 @@ FENCED = (
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 
-# How an error shows that the client has put into the text of another one.
-_WRAPPED = re.compile(r"\[Error \d+\] (\w+Error)")
+# The name of an error that the client has put into the text of another one.
+_NAME = re.compile(r"\b[A-Z]\w+Error\b")
 # What a right is missing on.
 _RIGHTS = {
     kafka_errors.TopicAuthorizationFailedError: "topic",
@@ -78,10 +78,20 @@ def kafka_failures(brokers: str, about: str = "") -> Iterator[None]:
 
 
 def _unwrapped(error: kafka_errors.KafkaError) -> kafka_errors.KafkaError:
-    """The error that the client put into the text of another one, as it does in transactions."""
-    if type(error) is kafka_errors.KafkaError and (found := _WRAPPED.search(str(error))):
-        kind = getattr(kafka_errors, found[1], None)
-        if isinstance(kind, type) and issubclass(kind, kafka_errors.KafkaError):
+    """The error that the client put into the text of another one.
+
+    It does so in transactions, and when time runs out while a right is missing.
+    """
+    looked_for: type[Exception]
+    if type(error) is kafka_errors.KafkaError:
+        looked_for = kafka_errors.BrokerResponseError
+    elif type(error) is kafka_errors.KafkaTimeoutError:
+        looked_for = kafka_errors.AuthorizationError
+    else:
+        return error
+    for name in _NAME.findall(str(error)):
+        kind = getattr(kafka_errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, looked_for):
             return kind(str(error))
     return error
 

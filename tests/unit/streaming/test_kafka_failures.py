@@ -39,6 +39,25 @@ def test_kafkas_errors_become_ours(theirs: type[Exception], ours: type[Exception
     assert "broker:9092" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (kafka.errors.KafkaError("in an error state: [Error 90] ProducerFencedError"), FencedError),
+        (
+            kafka.errors.KafkaError("failed", kafka.errors.TopicAuthorizationFailedError({"t"})),
+            LogAccessError,
+        ),
+        (kafka.errors.KafkaTimeoutError("{'t': 'TopicAuthorizationFailedError'}"), LogAccessError),
+        (kafka.errors.KafkaTimeoutError("{'t': 'UnknownTopicError'}"), LogUnavailableError),
+        (kafka.errors.KafkaError("KafkaError: something else"), LogError),
+    ],
+)
+def test_an_error_within_anothers_text_is_found(error: Exception, ours: type[Exception]) -> None:
+    with pytest.raises(ours) as caught, kafka_failures("broker:9092"):
+        raise error
+    assert type(caught.value) is ours
+
+
 def test_a_call_that_hangs_is_given_up() -> None:
     release = threading.Event()
     with pytest.raises(LogUnavailableError, match="commit within"):
