@@ -97,4 +97,5 @@ def serve_metrics(
     finally:
         done.set()
         server.shutdown()
+        server.server_close()
         thread.join()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.topics import STREAM_SPECS
 from docs.make_settings import settings_page
 from fabpilot.cli import COMMANDS
 
@@ -33,6 +34,21 @@ def test_commands_that_are_named_exist(page: Path) -> None:
     for command in re.findall(r"`fabpilot ([a-z]+)", page.read_text()):
         # `fabpilot serve` is named where the README says what is missing.
         assert command in (*COMMANDS, "serve"), command
+
+
+def test_the_table_of_topics_is_the_one_in_the_code() -> None:
+    page = (ROOT / "docs" / "streaming.md").read_text()
+    table = page[page.index("| stream | partitions |") :].split("\n\n")[0]
+    rows = {
+        name: (int(cells[2]), cells[4].split()[0])
+        for line in table.splitlines()[2:]
+        if (cells := line.split("|"))
+        for name in re.findall(r"`([a-z_]+)`", cells[1])
+    }
+    assert rows == {
+        stream.value: (spec.partitions, str(spec.record_bytes // 2**20))
+        for stream, spec in STREAM_SPECS.items()
+    }
 
 
 def test_the_readme_commands_are_targets_of_the_makefile() -> None:
