@@ -34,21 +34,24 @@ def site_topics(site: str) -> dict[str, int]:
     return {topic_name(site, stream): spec.partitions for stream, spec in STREAM_SPECS.items()}
 
 
-def open_site_log(settings: Settings, site: str, stop: threading.Event | None = None) -> Log:
+def open_site_log(
+    settings: Settings, site: str, stop: threading.Event | None = None, *, wait: bool = False
+) -> Log:
     """The log, with the site's topics made.
 
     Args:
         settings: which log, and how to reach it.
         site: the fab.
-        stop: for a process that serves: a log that does not answer is waited for until this is
-            set. Without it, that is an error.
+        stop: set when this process is to end; then nothing waits for the log for long.
+        wait: for a process that serves: a log that does not answer is waited for until `stop`.
+            Otherwise that is an error.
 
     Raises:
         LogUnavailableError: the log does not answer.
         LogError, ConfigError: it cannot be used as it is.
     """
-    log = open_log(settings.log_url, settings.kafka_access)
-    patience = Patience("the log", stop) if stop is not None else None
+    log = open_log(settings.log_url, settings.kafka_access, stop=stop)
+    patience = Patience("the log", stop) if wait and stop is not None else None
     while True:
         try:
             log.create_topics(site_topics(site))

@@ -1,6 +1,8 @@
 """From a setting such as `embedded:./.fabpilot/log.db` to a log."""
 
+import dataclasses
 import re
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,12 +43,15 @@ class KafkaAccess(msgspec.Struct, frozen=True):
     instance: str = ""
 
 
-def open_log(url: str, access: KafkaAccess | None = None) -> Log:
+def open_log(
+    url: str, access: KafkaAccess | None = None, *, stop: threading.Event | None = None
+) -> Log:
     """The log that `url` names. Nothing is connected or made yet.
 
     Args:
         url: `embedded:PATH`, `kafka://HOST:PORT[,HOST:PORT...]`, or `kafka+tls://...`.
         access: for Kafka.
+        stop: of this process: once set, no call waits for Kafka for more than a few seconds.
 
     Raises:
         ConfigError: it is neither, or Kafka is named and its client is not installed or `access`
@@ -59,7 +64,7 @@ def open_log(url: str, access: KafkaAccess | None = None) -> Log:
     if cluster is not None:
         from streaming.kafka import KafkaLog
 
-        return KafkaLog(cluster)
+        return KafkaLog(dataclasses.replace(cluster, stop=stop or threading.Event()))
     raise ConfigError(
         f"{url!r} names no log; use embedded:PATH, such as embedded:./.fabpilot/log.db,"
         " kafka://HOST:PORT[,HOST:PORT...], or kafka+tls://HOST:PORT[,...] for TLS"

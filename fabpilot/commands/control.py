@@ -36,7 +36,7 @@ def control(
     settings = load_settings()
     site = site or settings.site
     stop = stop_event()
-    log = open_site_log(settings, site)
+    log = open_site_log(settings, site, stop, wait=not until_idle)
     engine = open_engine(settings.database_url, settings.database_password)
     try:
         controller = Controller(log, engine, site=site, policy_path=settings.policy)

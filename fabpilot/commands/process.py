@@ -118,7 +118,7 @@ def process(
         repository = stack.enter_context(closing(open_repository(settings, model, threads=1)))
         repository.follow(settings.model_refresh_s)
         # A job that is to end must not wait for ever; a service waits for its log.
-        log = open_site_log(settings, site, None if until_idle else stop)
+        log = open_site_log(settings, site, stop, wait=not until_idle)
         stack.enter_context(closing(log))
         topics = [topic_name(site, Stream.WAFER_MAPS)]
         if beginning is not None:

@@ -73,7 +73,7 @@ def replay(
     stop = stop_event()
     maps = RecordedMaps(path, site=site, start_ms=_EPOCH_MS)
     total = min(len(maps), limit) if limit else len(maps)
-    log = open_site_log(settings, site)
+    log = open_site_log(settings, site, stop)
     try:
         source = f"replay.{site}.{maps.fingerprint[:16]}"
         if again:

@@ -66,7 +66,7 @@ def run(
     site = site or settings.site
     stop = stop_event()
     loaded = load_scenario(scenario)
-    log = open_site_log(settings, site, stop)
+    log = open_site_log(settings, site, stop, wait=True)
     try:
         runner = FabRunner(loaded, log, site=site, seed=seed, folder=settings.home)
         with progress_bar(f"fab {site}", wafers) as bar:

@@ -13,6 +13,7 @@ from kafka.structs import MemberState
 from contracts.records import Message, Record, TopicPartition
 from streaming.deadline import Deadline
 from streaming.in_flight import InFlight
+from streaming.kafka.connecting import connected
 from streaming.kafka.failures import FENCED, kafka_failures
 from streaming.kafka.producer import TransactionalProducer, as_kafka
 from streaming.kafka.settings import Cluster, consumer_settings
@@ -183,8 +184,9 @@ class KafkaMember:
             self._see(self._topics)
             # The producer first: were it slow to start, we would miss our place in the group.
             self._producer.start()
-            consumer = KafkaConsumer(
-                **consumer_settings(self._cluster, self._group),
+            consumer = connected(
+                KafkaConsumer,
+                consumer_settings(self._cluster, self._group),
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
             )
             consumer.subscribe(topics=self._topics, listener=self._listener)

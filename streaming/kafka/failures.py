@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -39,6 +38,11 @@ FENCED = (
     kafka_errors.TransactionCoordinatorFencedError,
     kafka_errors.UnknownMemberIdError,
 )
+# How often to look whether it is time to end, or whether a call waits in vain.
+_LOOK_S = 0.1
+# What a call gets that is under way when the process is told to end. A cluster that is well needs
+# milliseconds; supervisors lose patience after some 10 s.
+_LAST_S = 3.0
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 
@@ -137,8 +141,8 @@ def _forbidden(brokers: str, about: str, error: kafka_errors.AuthorizationError)
     )
 
 
-def retried(call: Callable[[], T], limit_s: float) -> T:
-    """The result of `call`, tried again while the cluster is busy with itself.
+def retried(call: Callable[[], T], limit_s: float, stop: threading.Event) -> T:
+    """The result of `call`, tried again while the cluster is busy with itself, until `stop`.
 
     For what asks and changes nothing: a coordinator that is only just being made, or that moves
     to another broker, answers 'not now'.
@@ -151,17 +155,33 @@ def retried(call: Callable[[], T], limit_s: float) -> T:
         except kafka_errors.KafkaTimeoutError:
             raise  # the client has tried for long enough itself
         except kafka_errors.RetriableError:
-            if deadline.passed:
+            if deadline.passed or stop.wait(pause_s):
                 raise
-        time.sleep(pause_s)
         pause_s = min(2 * pause_s, 0.5)
 
 
-def bounded(call: Callable[[], T], limit_s: float, what: str) -> T:
+def _no_reason() -> Exception | None:
+    return None
+
+
+def bounded(
+    call: Callable[[], T],
+    limit_s: float,
+    what: str,
+    stop: threading.Event,
+    hopeless: Callable[[], Exception | None] = _no_reason,
+) -> T:
     """The result of `call`, which may take `limit_s` seconds.
 
     It runs in a thread of its own. One that does not return is left behind (a daemon), and the
     client it belongs to must not be used again: nobody knows how far it got.
+
+    Args:
+        call: what to do.
+        limit_s: how long it may take.
+        what: it is, for the message.
+        stop: once set, it may take no more than a few seconds.
+        hopeless: why it will never return, if that is known.
 
     Raises:
         LogUnavailableError: the time is up.
@@ -177,7 +197,14 @@ def bounded(call: Callable[[], T], limit_s: float, what: str) -> T:
 
     thread = threading.Thread(target=run, name=f"kafka {what}", daemon=True)
     thread.start()
-    thread.join(limit_s)
+    deadline = Deadline(limit_s)
+    hurried = False
+    while thread.is_alive() and not deadline.passed:
+        thread.join(min(_LOOK_S, deadline.left_s()))
+        if thread.is_alive() and (reason := hopeless()) is not None:
+            raise reason
+        if stop.is_set() and not hurried:
+            hurried, deadline = True, Deadline(min(_LAST_S, deadline.left_s()))
     if thread.is_alive():
         raise LogUnavailableError(
             f"Kafka did not finish to {what} within {limit_s:g} s; check the brokers. What was"

@@ -21,6 +21,7 @@ from contracts.errors import ConfigError, FencedError, LogAccessError, LogError
 from contracts.records import Message, TopicPartition
 from contracts.topics import MAX_RECORD_BYTES, STREAM_SPECS, StreamSpec, parse_topic
 from streaming.kafka.access import check_access
+from streaming.kafka.connecting import connected
 from streaming.kafka.consumer import KafkaMember
 from streaming.kafka.failures import kafka_failures, retried
 from streaming.kafka.producer import TransactionalProducer, as_kafka
@@ -274,7 +275,9 @@ class KafkaLog:
 
     def _ask(self, question: Callable[[Any], T]) -> T:
         """Ask the cluster, again if it is busy with itself, for a limited time."""
-        return retried(lambda: self._ask_once(question), self._cluster.call_limit_s)
+        return retried(
+            lambda: self._ask_once(question), self._cluster.call_limit_s, self._cluster.stop
+        )
 
     def _ask_once(self, question: Callable[[Any], T]) -> T:
         # One at a time, so that nobody's client is closed under them.
@@ -290,7 +293,7 @@ class KafkaLog:
     def _admin(self) -> Any:
         if self._admin_client is None:
             check_access(self._cluster)
-            self._admin_client = KafkaAdminClient(**admin_settings(self._cluster))
+            self._admin_client = connected(KafkaAdminClient, admin_settings(self._cluster))
         return self._admin_client
 
     def _let_admin_go(self) -> None:

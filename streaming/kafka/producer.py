@@ -1,7 +1,7 @@
 """Transactions on Kafka: messages and offsets together, or neither."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from contracts.errors import LogError, RecordTooLargeError
 from contracts.records import Message
 from contracts.topics import MAX_RECORD_BYTES
 from streaming.kafka.access import check_access
+from streaming.kafka.connecting import connected
 from streaming.kafka.failures import bounded, kafka_failures
 from streaming.kafka.settings import Cluster, producer_settings
 from streaming.log import Offsets
@@ -23,7 +24,8 @@ __all__ = ["TransactionalProducer", "as_kafka"]
 # How long to be polite to a cluster that has just failed us.
 _CLOSE_S = 2.0
 # An abort is worth more patience: what is not aborted holds up the group until the broker does it.
-_ABORT_S = 10.0
+# The next producer of this id does it too, so there is no need to wait until all is well again.
+_ABORT_S = 3.0
 _MAX_VALUE_BYTES = MAX_RECORD_BYTES + DEAD_LETTER_ENVELOPE
 
 
@@ -33,6 +35,10 @@ def as_kafka(offsets: Offsets) -> Mapping[Any, Any]:
         KafkaPartition(p.topic, p.partition): OffsetAndMetadata(offset, "", -1)
         for p, offset in offsets.items()
     }
+
+
+def _no_message() -> Exception | None:
+    return None
 
 
 class TransactionalProducer:
@@ -89,23 +95,28 @@ class TransactionalProducer:
                     producer.send(m.topic, value=m.value, key=m.key, headers=list(m.headers))
                     for m in messages
                 ]
+
+                def refused() -> Exception | None:
+                    # Up to kafka-python 3.0.12 what comes after a message that was refused or given
+                    # up waits for ever.
+                    return next((one.exception for one in sent if one.failed()), None)
+
                 # 3. Offsets.
                 if offsets:
                     self._bounded(
                         lambda: producer.send_offsets_to_transaction(as_kafka(offsets), group),
                         "commit offsets",
+                        refused,
                     )
-                # 4. Commit, once all messages are there. It would flush by itself, but up to
-                #    kafka-python 3.0.12 it waits for ever if a message is refused meanwhile.
-                producer.flush(timeout=self._cluster.call_limit_s)
-                for future in sent:
-                    future.get(timeout=self._cluster.call_limit_s)
-                self._bounded(producer.commit_transaction, "commit")
+                # 4. Commit; it flushes first and fails if a message failed.
+                if (reason := refused()) is not None:
+                    raise reason
+                self._bounded(producer.commit_transaction, "commit", refused)
             except BaseException:
                 # At once if possible: until then, nobody may read the group's offsets. If not, the
                 # next producer of this id aborts it, or the broker after the transaction timeout.
                 with suppress(KafkaError, LogError):
-                    bounded(producer.abort_transaction, _ABORT_S, "abort")
+                    bounded(producer.abort_transaction, _ABORT_S, "abort", self._cluster.stop)
                 self._abandon()
                 raise
 
@@ -117,9 +128,9 @@ class TransactionalProducer:
     def _started(self) -> Any:
         if self._producer is None:
             check_access(self._cluster)
-            producer = KafkaProducer(**self._settings)
+            producer = connected(KafkaProducer, self._settings)
             try:
-                self._bounded(producer.init_transactions, "begin with transactions")
+                self._bounded(producer.init_transactions, "begin with transactions", _no_message)
             except BaseException:
                 producer.close(timeout=0)
                 raise
@@ -134,5 +145,5 @@ class TransactionalProducer:
             with suppress(KafkaError):
                 producer.close(timeout=_CLOSE_S)
 
-    def _bounded(self, call: Any, what: str) -> None:
-        bounded(call, self._cluster.call_limit_s, what)
+    def _bounded(self, call: Any, what: str, refused: Callable[[], Exception | None]) -> None:
+        bounded(call, self._cluster.call_limit_s, what, self._cluster.stop, refused)

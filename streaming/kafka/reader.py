@@ -11,6 +11,7 @@ from kafka import TopicPartition as KafkaPartition
 from contracts.records import Record, TopicPartition
 from streaming.deadline import Deadline
 from streaming.kafka.access import check_access
+from streaming.kafka.connecting import connected
 from streaming.kafka.consumer import as_record
 from streaming.kafka.failures import kafka_failures
 from streaming.kafka.settings import Cluster, consumer_settings
@@ -139,7 +140,7 @@ class KafkaReader:
         """The client, with all partitions known that exist."""
         if self._consumer is None:
             check_access(self._cluster)
-            self._consumer = KafkaConsumer(**consumer_settings(self._cluster, None))
+            self._consumer = connected(KafkaConsumer, consumer_settings(self._cluster, None))
         if self._missing and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_AGAIN_S
             new = {

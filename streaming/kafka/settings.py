@@ -1,6 +1,7 @@
 """How our Kafka clients are set up, each setting with its reason."""
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,8 @@ __all__ = [
 SASL_MECHANISM = "SCRAM-SHA-512"
 """How users prove who they are: the strongest way that needs no further service."""
 
-# How long transaction calls, which Kafka's client does not limit, may take; longer than the
-# transaction may live, so that their outcome is certain by then.
-_CALL_BEYOND_TRANSACTION = 2.0
 _REQUEST_MS = 10_000
+_BOOTSTRAP_MS = 5_000
 
 
 class _Hidden(str):
@@ -54,6 +53,7 @@ class Cluster:
             the process.
         poll_interval_ms: how long a member may go without a poll. It is also how long a rebalance
             waits for it.
+        stop: once set, no call waits for the cluster for more than a few seconds.
         transaction_timeout_ms: a process that dies within a transaction holds up read-committed
             readers for as long as this. The default is a minute; ours take well under a second.
     """
@@ -68,11 +68,19 @@ class Cluster:
     session_timeout_ms: int = 15_000
     poll_interval_ms: int = 60_000
     transaction_timeout_ms: int = 15_000
+    stop: threading.Event = dataclasses.field(
+        default_factory=threading.Event, repr=False, compare=False
+    )
 
     @property
     def call_limit_s(self) -> float:
-        """How long any single call may take."""
-        return _CALL_BEYOND_TRANSACTION * self.transaction_timeout_ms / 1000
+        """How long any single call may take.
+
+        Kafka's client does not limit those of transactions, and after this time the broker has
+        aborted a transaction that it has not seen the end of. A broker that died is replaced
+        sooner: after 9 seconds (broker.session.timeout.ms), and an election.
+        """
+        return self.transaction_timeout_ms / 1000
 
 
 def room_for(value_bytes: int) -> int:
@@ -92,7 +100,8 @@ def admin_settings(cluster: Cluster) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "bootstrap_servers": cluster.brokers.split(","),
         "client_id": "fabpilot",
-        "bootstrap_timeout_ms": cluster.transaction_timeout_ms,
+        # A loop tries again and says so; a person wants to know soon.
+        "bootstrap_timeout_ms": _BOOTSTRAP_MS,
         # A broker that hangs is given up after this long; the cluster itself takes 9 seconds
         # (broker.session.timeout.ms). The default of half a minute would be added to every outage.
         "request_timeout_ms": _REQUEST_MS,

@@ -1,6 +1,7 @@
 """What can be said of the Kafka log without a broker; the contract suite says the rest."""
 
 import threading
+from collections.abc import Callable
 
 import kafka.errors
 import pytest
@@ -15,7 +16,8 @@ from contracts.errors import (
 )
 from contracts.records import Record, TopicPartition
 from streaming.in_flight import InFlight
-from streaming.kafka.failures import bounded, kafka_failures
+from streaming.kafka import Cluster, KafkaLog
+from streaming.kafka.failures import bounded, kafka_failures, retried
 
 
 @pytest.mark.parametrize(
@@ -61,14 +63,54 @@ def test_an_error_within_anothers_text_is_found(error: Exception, ours: type[Exc
 def test_a_call_that_hangs_is_given_up() -> None:
     release = threading.Event()
     with pytest.raises(LogUnavailableError, match="commit within"):
-        bounded(release.wait, 0.05, "commit")
+        bounded(release.wait, 0.05, "commit", threading.Event())
     release.set()
 
 
+def test_a_call_gets_little_time_once_the_process_is_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streaming.kafka.failures._LAST_S", 0.05)
+    release, stop = threading.Event(), threading.Event()
+    stop.set()
+    with pytest.raises(LogUnavailableError, match="commit within"):
+        bounded(release.wait, 3600.0, "commit", stop)
+    release.set()
+
+
+def test_a_call_that_can_never_return_is_given_up_at_once() -> None:
+    release = threading.Event()
+    with pytest.raises(ZeroDivisionError, match="refused"):
+        bounded(
+            release.wait,
+            3600.0,
+            "commit",
+            threading.Event(),
+            lambda: ZeroDivisionError("refused"),
+        )
+    release.set()
+
+
+def test_a_cluster_that_is_busy_is_asked_again_until_the_process_is_to_end() -> None:
+    answers = iter([kafka.errors.NotCoordinatorError(), 5])
+
+    def ask() -> object:
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    assert retried(ask, 60.0, threading.Event()) == 5
+    stop = threading.Event()
+    stop.set()
+    answers = iter([kafka.errors.NotCoordinatorError(), 5])
+    with pytest.raises(kafka.errors.NotCoordinatorError):
+        retried(ask, 60.0, stop)
+
+
 def test_a_call_in_time_gives_its_result_or_its_error() -> None:
-    assert bounded(lambda: 7, 5.0, "count") == 7
+    assert bounded(lambda: 7, 5.0, "count", threading.Event()) == 7
     with pytest.raises(ZeroDivisionError):
-        bounded(lambda: 1 // 0, 5.0, "count")
+        bounded(lambda: 1 // 0, 5.0, "count", threading.Event())
 
 
 def test_what_was_revoked_in_flight_is_stale_until_a_rewind() -> None:
@@ -85,3 +127,21 @@ def test_what_was_revoked_in_flight_is_stale_until_a_rewind() -> None:
     flight.forget()
     flight.check({mine: 5})
     assert not flight
+
+
+def test_a_cluster_that_cannot_be_reached_leaves_no_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streaming.kafka.settings._BOOTSTRAP_MS", 50)
+    log = KafkaLog(Cluster("127.0.0.1:1"))
+    tries: list[Callable[[], object]] = [
+        lambda: log.position("source"),
+        lambda: log.reader(["t"], {}).poll(1, 0.0),
+        lambda: log.consumer("group", ["t"]).poll(1, 0.0),
+        log.topics,
+    ]
+    for attempt in tries:
+        with pytest.raises(LogUnavailableError):
+            attempt()
+    log.close()
+    assert [one.name for one in threading.enumerate() if "kafka" in one.name] == []
