@@ -28,6 +28,7 @@ __all__ = [
     "Right",
     "Rights",
     "access",
+    "another_authority",
     "documented",
     "environment",
     "log_as",
@@ -89,6 +90,15 @@ def access(kafka: KafkaCluster, user: str) -> KafkaAccess:
 def log_as(kafka: KafkaCluster, user: str) -> Log:
     """The log as a user sees it."""
     return open_log(url(kafka), access(kafka, user))
+
+
+def another_authority(folder: Path) -> Path:
+    """The certificate of a cluster that is not here."""
+    # Its folder is on the path once tests.kafka_server is imported.
+    from kafka_secrets import make_secrets
+
+    make_secrets(folder)
+    return folder / "ca.pem"
 
 
 def environment(kafka: KafkaCluster, user: str) -> dict[str, str]:

@@ -15,83 +15,24 @@ folders of their own.
 import argparse
 import base64
 import contextlib
-import fcntl
-import hashlib
 import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).parent
-HOME = HERE.parents[1] / ".kafka"
-PASSWORD_BYTES = 18
+from kafka_secrets import USERS, make_secrets
+from kafka_tools import HERE, HOME, KafkaLocalError, fetch_jars, free_ports, missing_tools, run
+
+__all__ = ["HOME", "KafkaCluster", "KafkaLocalError", "free_ports", "missing_tools", "running"]
+
 START_LIMIT_S = 90.0
 # A node that is told to end hands its partitions over first.
 STOP_LIMIT_S = 30.0
-USERS = ("admin", "fabpilot", "stranger")
-
-
-class KafkaLocalError(Exception):
-    """The cluster cannot be started; the message says what to do."""
-
-
-def missing_tools() -> str:
-    """What this machine lacks for a local Kafka, '' if nothing."""
-    if not shutil.which("java"):
-        return "Java 17 is not installed (Debian: apt-get install openjdk-17-jre-headless)"
-    if not _fetched() and not shutil.which("mvn"):
-        return "Maven is not installed (Debian: apt-get install maven)"
-    return ""
-
-
-def _pom_digest() -> str:
-    return hashlib.sha256((HERE / "pom.xml").read_bytes()).hexdigest()
-
-
-def _fetched() -> bool:
-    stamp = HOME / "jars" / ".pom"
-    return stamp.exists() and stamp.read_text() == _pom_digest()
-
-
-def fetch_jars() -> Path:
-    """The folder with Kafka and its dependencies; Maven fills it when pom.xml has changed."""
-    if problem := missing_tools():
-        raise KafkaLocalError(problem)
-    jars = HOME / "jars"
-    HOME.mkdir(exist_ok=True)
-    with (HOME / "jars.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _fetched():
-            return jars
-        print("fetching Apache Kafka with Maven (once, about 45 MB)", file=sys.stderr, flush=True)
-        shutil.rmtree(jars, ignore_errors=True)
-        command = ["mvn", "-B", "-q", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
-        command += ["-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
-            raise KafkaLocalError(f"Maven could not fetch Apache Kafka:\n{tail}")
-        (jars / ".pom").write_text(_pom_digest())
-    return jars
-
-
-def free_ports(count: int) -> list[int]:
-    """So many TCP ports that are free now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 class KafkaCluster:
@@ -146,10 +87,11 @@ class KafkaCluster:
             KafkaLocalError: Java or Maven is missing, or a node does not start.
         """
         jars = fetch_jars()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        # A secure cluster keeps what its users prove themselves by in its data too.
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._choose_ports()
         if self.secure:
-            self._make_secrets()
+            make_secrets(self.folder / "secrets")
         for node in self.nodes:
             if not self._data(node).joinpath("meta.properties").exists():
                 self._format(node, jars)
@@ -257,29 +199,6 @@ class KafkaCluster:
         file.write_text("".join("{} {} {}\n".format(*row) for row in rows))
         self._ports = {node: (a, b, c) for node, (a, b, c) in zip(self.nodes, rows, strict=True)}
 
-    def _make_secrets(self) -> None:
-        """Passwords of the users, a key for the nodes, and the certificate clients trust."""
-        folder = self.folder / "secrets"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        for name in (*USERS, "keystore"):
-            file = folder / name
-            if not file.exists():
-                file.touch(mode=0o600)
-                file.write_text(secrets.token_urlsafe(PASSWORD_BYTES))
-        store = folder / "keystore.p12"
-        if store.exists():
-            return
-        keytool = shutil.which("keytool") or "keytool"
-        common = ["-keystore", str(store), "-storepass:file", str(folder / "keystore")]
-        common += ["-alias", "node"]
-        make = ["-genkeypair", "-keyalg", "EC", "-groupname", "secp256r1", "-validity", "3650"]
-        # Its own authority: whoever trusts this certificate trusts this cluster and no other.
-        make += ["-dname", "CN=kafka-local", "-ext", "san=ip:127.0.0.1,dns:localhost"]
-        make += ["-ext", "bc:critical=ca:true", "-ext", "ku:critical=digitalSignature,keyCertSign"]
-        _run([keytool, *make, "-storetype", "PKCS12", *common])
-        store.chmod(0o600)
-        _run([keytool, "-exportcert", "-rfc", "-file", str(self.ca_file), *common])
-
     def _format(self, node: int, jars: Path) -> None:
         identity = self.folder / "cluster-id"
         if not identity.exists():
@@ -296,7 +215,7 @@ class KafkaCluster:
         file.touch(mode=0o600)
         try:
             file.write_text("\n".join(options))
-            _run([*self._java(node, jars), "kafka.tools.StorageTool", "format", f"@{file}"])
+            run([*self._java(node, jars), "kafka.tools.StorageTool", "format", f"@{file}"])
         finally:
             file.unlink()
 
@@ -395,13 +314,6 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "Z"
-
-
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
-        raise KafkaLocalError(f"{Path(command[0]).name} failed:\n{tail}")
 
 
 @contextlib.contextmanager

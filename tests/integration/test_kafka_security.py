@@ -19,7 +19,17 @@ from fabpilot.wiring import group_name, site_topics
 from streaming.log import Log
 from streaming.open import KafkaAccess, open_log
 from streaming.processor import Processor
-from tests.kafka_rights import Right, Rights, access, documented, log_as, roles, secure_cluster, url
+from tests.kafka_rights import (
+    Right,
+    Rights,
+    access,
+    another_authority,
+    documented,
+    log_as,
+    roles,
+    secure_cluster,
+    url,
+)
 from tests.kafka_server import KafkaCluster
 from tests.stream_helpers import LABELS, MAPS, handle, wafer
 
@@ -118,6 +128,17 @@ def test_the_log_works_over_tls_with_a_password(secure_kafka: KafkaCluster, admi
     reader.close()
 
 
+def test_a_secure_cluster_keeps_its_secrets_to_its_owner(secure_kafka: KafkaCluster) -> None:
+    secret = [
+        *(secure_kafka.folder / "secrets").iterdir(),
+        *secure_kafka.folder.glob("*.properties"),
+    ]
+    for path in (secure_kafka.folder, secure_kafka.folder / "secrets"):
+        assert path.stat().st_mode & 0o777 == 0o700
+    for path in secret:
+        assert path == secure_kafka.ca_file or path.stat().st_mode & 0o777 == 0o600, path
+
+
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.__name__)
 @pytest.mark.parametrize("user", ["admin", "nobody"])
 def test_who_does_not_know_the_password_is_told_at_once(
@@ -130,12 +151,10 @@ def test_who_does_not_know_the_password_is_told_at_once(
     assert "FABPILOT_KAFKA_PASSWORD_FILE" in said
 
 
-def another_authority(secure_kafka: KafkaCluster, folder: Path) -> tuple[str, KafkaAccess]:
-    other = KafkaCluster(folder / "other", secure=True)
-    other.folder.mkdir()
-    other._make_secrets()
+def another_cluster(secure_kafka: KafkaCluster, folder: Path) -> tuple[str, KafkaAccess]:
+    ca_file = another_authority(folder / "other")
     return url(secure_kafka), msgspec.structs.replace(
-        access(secure_kafka, "admin"), ca_file=other.ca_file
+        access(secure_kafka, "admin"), ca_file=ca_file
     )
 
 
@@ -165,7 +184,7 @@ def a_plain_port(secure_kafka: KafkaCluster, _folder: Path) -> tuple[str, KafkaA
 @pytest.mark.parametrize(
     ("door", "said"),
     [
-        (another_authority, "not trusted .*other/secrets/ca.pem.*FABPILOT_KAFKA_CA_FILE"),
+        (another_cluster, "not trusted .*other/ca.pem.*FABPILOT_KAFKA_CA_FILE"),
         (the_systems_authorities, "not trusted .*the system's.*FABPILOT_KAFKA_CA_FILE"),
         (another_name, r"for another name \(.*127\.1.*FABPILOT_LOG"),
         (no_tls, r"speaks TLS; write kafka\+tls:// .* in FABPILOT_LOG"),
