@@ -21,9 +21,9 @@ from streaming.log import Offsets
 
 __all__ = ["KafkaMember", "as_record"]
 
-# A poll that does not wait at all does not get a rebalance done either: a member that is always
+# A poll that does not wait at all does not begin with a rebalance either: a member that is always
 # busy would hold up its group for ever. With records at hand a poll returns at once anyway.
-_SHORTEST_POLL_MS = 20
+_SHORTEST_POLL_MS = 5
 # How long to stay with a rebalance, in portions of so much. Up to kafka-python 3.0.12 a join that
 # completes between two polls is thrown away and begun anew, which makes everybody else join again:
 # members that poll briefly could go on like that for ever. So we stay until it is done, but not
@@ -189,6 +189,9 @@ class KafkaMember:
                 consumer_settings(self._cluster, self._group),
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
             )
+            # A leader that does not know its topics yet would give everybody nothing at first.
+            for topic in self._topics:
+                consumer.partitions_for_topic(topic)
             consumer.subscribe(topics=self._topics, listener=self._listener)
             self._consumer = consumer
         return self._consumer
