@@ -2,15 +2,22 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Home", "error_of", "npz"]
+from streaming.deadline import Deadline
+
+__all__ = ["Command", "Home", "error_of", "npz"]
+
+# Supervisors kill what has not ended after ten seconds (docker stop).
+_SOON_S = 9.5
 
 
 class Home:
@@ -61,6 +68,54 @@ class Home:
         """All records of a stream."""
         done = self.run("log", "tail", stream, "--from-beginning", "--until-end", *arguments)
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class Command:
+    """A command at work, and what it says."""
+
+    def __init__(self, home: Home, *arguments: str) -> None:
+        self._said = home.folder / f"{arguments[0]}.{time.monotonic_ns()}.err"
+        home.folder.mkdir(parents=True, exist_ok=True)
+        self._out = self._said.with_suffix(".out")
+        with self._said.open("wb") as said, self._out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fabpilot", *arguments],
+                env=home.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=said,
+            )
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def said(self) -> str:
+        """Its standard error so far."""
+        return self._said.read_text()
+
+    def says(self, words: str) -> None:
+        """Wait until it has said this."""
+        deadline = Deadline(90.0)
+        while words not in self.said():
+            assert not deadline.passed, f"{words!r} is not in {self.said()}"
+            # What it says is a file, which nobody can wait for.
+            time.sleep(0.02)
+
+    def stop(self, limit_s: float = _SOON_S) -> int:
+        """Tell it to end; its exit code. It must not take long."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(limit_s)
+        finally:
+            self.process.kill()
+
+    def report(self) -> dict[str, Any]:
+        """What it printed as JSON."""
+        return dict(json.loads(self._out.read_text()))
 
 
 def error_of(done: "subprocess.CompletedProcess[str]") -> str:

@@ -1,14 +1,9 @@
 """A Kafka that is away: what works on it waits, says so, and loses and doubles nothing."""
 
-import signal
-import subprocess
-import sys
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from bench.fleet import home_on, model_option
@@ -16,15 +11,13 @@ from bench.stream_watch import Watch, audit, wait_until
 from contracts.topics import Stream, topic_name
 from fabpilot.wiring import group_name
 from streaming.open import open_log
-from tests.command_line import Home, npz
+from tests.command_line import Command, Home, npz
 from tests.factories import wafer_grid
 from tests.kafka_server import KafkaCluster, missing
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 WAFERS = 4000
-# Supervisors kill what has not ended after ten seconds (docker stop).
-SOON_S = 9.5
 
 
 @pytest.fixture(scope="module")
@@ -35,39 +28,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     cluster.start()
     yield cluster
     cluster.stop()
-
-
-class Command:
-    """A command at work, and what it says."""
-
-    def __init__(self, home: Home, *arguments: str) -> None:
-        self._said = home.folder / f"{arguments[0]}.{time.monotonic_ns()}.err"
-        home.folder.mkdir(parents=True, exist_ok=True)
-        self._out = self._said.with_suffix(".out")
-        with self._said.open("wb") as said, self._out.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "fabpilot", *arguments],
-                env=home.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=said,
-            )
-
-    def said(self) -> str:
-        return self._said.read_text()
-
-    def says(self, words: str) -> None:
-        wait_until(lambda: words in self.said(), f"{words!r} in {self.said()}", 90)
-
-    def stop(self, limit_s: float = SOON_S) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(limit_s)
-        finally:
-            self.process.kill()
-
-    def report(self) -> dict[str, int]:
-        return msgspec.json.decode(self._out.read_bytes(), type=dict)
 
 
 @pytest.fixture
