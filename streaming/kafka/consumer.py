@@ -1,5 +1,6 @@
 """A member of a Kafka consumer group that commits outputs and offsets in one transaction."""
 
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -10,11 +11,12 @@ from kafka import AsyncConsumerRebalanceListener, KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import MemberState
 
+from contracts.errors import FencedError
 from contracts.records import Message, Record, TopicPartition
 from streaming.deadline import Deadline
 from streaming.in_flight import InFlight
 from streaming.kafka.connecting import connected
-from streaming.kafka.failures import FENCED, kafka_failures
+from streaming.kafka.failures import PASSING, kafka_failures
 from streaming.kafka.producer import TransactionalProducer, as_kafka
 from streaming.kafka.settings import Cluster, consumer_settings
 from streaming.log import Offsets
@@ -30,6 +32,8 @@ _SHORTEST_POLL_MS = 5
 # much longer than a stop may take.
 _REBALANCE_S, _REBALANCE_POLL_MS = 2.0, 500
 _CLOSE_MS = 2000
+# How often an idle member asks whether its place is still its own.
+_ASK_EVERY_S = 5.0
 
 
 def as_record(record: Any) -> Record:
@@ -92,6 +96,7 @@ class KafkaMember:
         self._early: list[Record] = []
         self._rewinding = False
         self._committed: dict[Any, int] = {}
+        self._ask_at = 0.0
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """Up to `max_records` records from the assigned partitions."""
@@ -109,7 +114,7 @@ class KafkaMember:
             stale = self._in_flight.stale
             records = [record for record in records if record.topic_partition not in stale]
             self._in_flight.polled(records)
-            if not records and not self._in_flight:
+            if not records and not self._in_flight and not self._rewinding:
                 self._pass_markers()
         return records
 
@@ -133,12 +138,16 @@ class KafkaMember:
         if not self._settled():
             self.keep_alive()
         with kafka_failures(self._cluster.brokers):
-            consumer = self._joined()
-            # 2. Nothing that was polled before its partition went away.
+            # 2. Our place in the group as it is now. The client may have lost it between two polls;
+            #    offsets that come from no member at all a broker takes from anybody.
+            place = self._joined().group_metadata()
+            if place.generation_id < 0:
+                raise FencedError(f"this member is not in group {self._group} any more")
+            # 3. Nothing that was polled before its partition went away.
             self._note_revocations()
             self._in_flight.check(offsets)
-            # 3. Outputs and offsets; the broker compares our generation with the group's.
-            self._producer.publish(outputs, offsets, consumer.group_metadata())
+            # 4. Outputs and offsets; the broker compares our generation with the group's.
+            self._producer.publish(outputs, offsets, place)
         self._in_flight.committed(offsets)
 
     def rewind(self) -> None:
@@ -240,16 +249,23 @@ class KafkaMember:
 
         The end of a partition lies behind the marker of its last transaction, or behind records
         that retention removed; there is no record whose commit would bring the group there.
+
+        From time to time positions are committed though they have not changed, to hear whether our
+        place is still ours: up to kafka-python 3.0.12 a member that another one of its name has
+        replaced just stops sending heartbeats, and an idle one would never know.
         """
         if not self._settled():
             return
         passed: dict[TopicPartition, int] = {}
+        now = time.monotonic()
+        ask = now >= self._ask_at
         for partition in self._consumer.assignment():
             position = self._consumer.position(partition, timeout_ms=1000)
-            if position is not None and self._committed.get(partition) != position:
+            if position is not None and (ask or self._committed.get(partition) != position):
                 passed[TopicPartition(*partition)] = position
         if passed:
             # During a rebalance it is refused; the next idle poll does it.
-            with suppress(*FENCED):
+            with suppress(*PASSING):
                 self._consumer.commit(as_kafka(passed), timeout_ms=self._limit_ms)
                 self._committed.update({tuple(p): offset for p, offset in passed.items()})
+                self._ask_at = now + _ASK_EVERY_S

@@ -19,14 +19,14 @@ from contracts.errors import (
 )
 from streaming.deadline import Deadline
 
-__all__ = ["FENCED", "bounded", "kafka_failures", "retried"]
+__all__ = ["PASSING", "bounded", "kafka_failures", "retried"]
 
 T = TypeVar("T")
 
 # Somebody else has the name this process goes by: of its producer, or in its group.
 _REPLACED = (kafka_errors.FencedInstanceIdError,)
 # Somebody else has this producer's transactional id, or this member's partitions.
-FENCED = (
+_FENCED = (
     kafka_errors.CommitFailedError,
     kafka_errors.FencedInstanceIdError,
     kafka_errors.FencedMemberEpochError,
@@ -43,6 +43,8 @@ _LOOK_S = 0.1
 # What a call gets that is under way when the process is told to end. A cluster that is well needs
 # milliseconds; supervisors lose patience after some 10 s.
 _LAST_S = 3.0
+# Of these, what says nothing about for how long.
+PASSING = tuple(kind for kind in _FENCED if kind not in _REPLACED)
 _TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 
@@ -107,7 +109,7 @@ def _ours(brokers: str, about: str, error: kafka_errors.KafkaError) -> LogError 
             f"Kafka at {brokers}: another process runs with the same FABPILOT_INSTANCE and has"
             " taken this one's place; give each process a name of its own"
         )
-    if isinstance(error, FENCED):
+    if isinstance(error, _FENCED):
         return FencedError(f"Kafka at {brokers}: another member took over ({error})")
     if isinstance(error, _TOO_LARGE):
         return RecordTooLargeError(
