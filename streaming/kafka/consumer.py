@@ -216,8 +216,15 @@ class KafkaMember:
         wait_ms = max(_SHORTEST_POLL_MS, int(timeout_s * 1000))
         while True:
             found = consumer.poll(timeout_ms=wait_ms, max_records=max_records)
+            if self._rewinding:
+                found = {}  # it comes again, from where we go back to once the group is settled
             if found or self._settled() or deadline.passed:
                 break
+            if wait_ms == _REBALANCE_POLL_MS:
+                # Up to kafka-python 3.0.12 a rebalance that was begun because metadata changed is
+                # forgotten half-way when it changes back: the member waits for ever, without a
+                # heartbeat. One that is going on takes no notice of this.
+                consumer._coordinator.request_rejoin()
             wait_ms = _REBALANCE_POLL_MS
         self._note_revocations()
         return [as_record(record) for batch in found.values() for record in batch]

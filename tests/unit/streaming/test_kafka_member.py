@@ -10,6 +10,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from contracts.errors import FencedError
 from contracts.records import Message, TopicPartition
+from streaming.deadline import Deadline
 from streaming.kafka import Cluster
 from streaming.kafka.consumer import KafkaMember
 
@@ -24,6 +25,12 @@ class Client:
         self.states: list[MemberState] = []
         self.at = 0
         self.committed_at: list[int] = []
+        self.rejoins = 0
+        self._coordinator = self
+
+    def request_rejoin(self) -> None:
+        self.rejoins += 1
+        self.states = []
 
     def group_metadata(self) -> ConsumerGroupMetadata:
         state = self.states.pop(0) if self.states else MemberState.STABLE
@@ -89,3 +96,16 @@ def test_what_is_to_be_read_again_is_never_passed_over() -> None:
     one.poll(1, 0.0)
     assert [r.offset for r in one.poll(1, 0.0)] == [0]
     one.commit([], {TopicPartition("t", 0): 1})
+
+
+def test_a_rebalance_that_the_client_has_forgotten_is_begun_again() -> None:
+    one, client, _ = member()
+    one.poll(1, 0.0)
+    one.rewind()
+    client.states = [MemberState.REBALANCING] * 1000
+    deadline = Deadline(30.0)
+    records = []
+    while not records and not deadline.passed:
+        records = one.poll(1, 0.0)
+    assert [record.offset for record in records] == [0]
+    assert client.rejoins == 1
