@@ -64,6 +64,10 @@ def _root(
 
 def main() -> None:
     """Run the command line: errors of ours become one line, never a traceback."""
+    # The matrices here are small. BLAS would spread each over threads that wait for each other by
+    # spinning, which takes the cores from the threads that score (twice the time for a map). It
+    # reads this when numpy is imported, which is later.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Only the command that was asked for is imported: `log tail` needs no ONNX Runtime.
     asked = [word for word in sys.argv[1:2] if word in COMMANDS]
     debug = os.environ.get("FABPILOT_DEBUG", "").lower() in ("1", "true", "yes", "on")

@@ -10,7 +10,7 @@ from contracts.errors import DataError
 from contracts.ids import check_site
 from contracts.records import Record
 from contracts.topics import Stream, topic_name
-from fabpilot.output import write_line
+from fabpilot.output import err, write_line
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
 from streaming.log import Log
@@ -70,6 +70,8 @@ def tail(
     log = open_log(settings.log_url, settings.kafka_access)
     try:
         topics = _topics(log, stream, site)
+        if not topics and not until_end:
+            err.print(f"no topic of '{stream}' can be seen yet; waiting for the first record")
         while not topics and not until_end and not stop.wait(_POLL_S):
             # Nobody has written yet; what is written first is what the reader waits for.
             topics, from_beginning = _topics(log, stream, site), True
