@@ -198,9 +198,6 @@ class KafkaMember:
                 consumer_settings(self._cluster, self._group),
                 partition_assignment_strategy=(CooperativeStickyAssignor,),
             )
-            # A leader that does not know its topics yet would give everybody nothing at first.
-            for topic in self._topics:
-                consumer.partitions_for_topic(topic)
             consumer.subscribe(topics=self._topics, listener=self._listener)
             self._consumer = consumer
         return self._consumer
