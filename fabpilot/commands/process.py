@@ -109,7 +109,6 @@ def process(
     beginning = None if start is None else parse_start(start)
     group = check_group(group or group_name(site))
     stop = stop_event()
-    share_interpreter()
     with ExitStack() as stack:
         if not settings.instance:
             name = stack.enter_context(instance_name(settings.home, group))
@@ -138,6 +137,7 @@ def process(
             batch=batch,
             workers=scoring_workers(settings),
         )
+        share_interpreter()
         if ready is not None:
             ready.touch()
         began = settled = time.perf_counter()
