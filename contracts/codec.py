@@ -50,7 +50,7 @@ def encode(event: Event) -> Message:
     limit += DEAD_LETTER_ENVELOPE if isinstance(event, DeadLetter) else 0
     if len(value) > limit:
         raise RecordTooLargeError(
-            f"{event.ce_type} {event.event_id} has {len(value)} bytes; it may have {limit}"
+            f"{event.ce_type} {event.event_id} has {len(value)} bytes; a record may have {limit}"
         )
     return Message(
         topic=topic_name(event.site, event.stream),

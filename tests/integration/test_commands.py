@@ -101,8 +101,8 @@ def test_the_controller_takes_in_what_the_fab_does(home: Home) -> None:
     assert fab["wafers"] >= 30
     controlled = home.json("control", "--until-idle", "--site", "q1")
     assert controlled["consumed"] == len(home.tail("process", "--site", "q1")) + len(
-        home.tail("traces", "--site", "q1")
-    )
+        home.tail("equipment", "--site", "q1")
+    ) + len(home.tail("traces", "--site", "q1"))
     assert home.json("control", "--until-idle", "--site", "q1")["consumed"] == 0
 
 
