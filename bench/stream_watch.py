@@ -14,7 +14,7 @@ from contracts.errors import DataError, LogError, LogUnavailableError
 from contracts.events import Prediction, WaferMap
 from contracts.records import Record, TopicPartition
 from contracts.topics import Stream, topic_name
-from streaming.log import Log
+from streaming.log import Log, Reader
 from streaming.open import open_log
 
 __all__ = ["Audit", "Watch", "audit", "read_all", "wait_until"]
@@ -75,6 +75,7 @@ class Watch:
         places: dict[TopicPartition, int] = {}
         while not self._stop.is_set():
             log = open_log(self._url)
+            reader: Reader | None = None
             try:
                 reader = log.reader([self._topic], places or "beginning")
                 while not self._stop.is_set():
@@ -87,8 +88,11 @@ class Watch:
                 self.failures.append(str(error))
                 self._stop.wait(0.2)
             finally:
-                with suppress(LogError):
-                    log.close()
+                # A client that is not closed goes on trying to reach its brokers for ever.
+                for part in (reader, log):
+                    if part is not None:
+                        with suppress(LogError):
+                            part.close()
 
 
 def read_all(log: Log, topic: str) -> list[Record]:

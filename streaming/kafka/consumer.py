@@ -21,7 +21,7 @@ from streaming.kafka.producer import TransactionalProducer, as_kafka
 from streaming.kafka.settings import Cluster, consumer_settings
 from streaming.log import Offsets
 
-__all__ = ["KafkaMember", "as_record"]
+__all__ = ["CLOSE_MS", "KafkaMember", "as_record"]
 
 # A poll that does not wait at all does not begin with a rebalance either: a member that is always
 # busy would hold up its group for ever. With records at hand a poll returns at once anyway.
@@ -31,7 +31,7 @@ _SHORTEST_POLL_MS = 5
 # members that poll briefly could go on like that for ever. So we stay until it is done, but not
 # much longer than a stop may take.
 _REBALANCE_S, _REBALANCE_POLL_MS = 2.0, 500
-_CLOSE_MS = 2000
+CLOSE_MS = 2000
 # How often an idle member asks whether its place is still its own.
 _ASK_EVERY_S = 5.0
 
@@ -179,7 +179,7 @@ class KafkaMember:
         try:
             if consumer is not None:
                 with kafka_failures(self._cluster.brokers):
-                    consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
+                    consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         finally:
             self._producer.close()
 

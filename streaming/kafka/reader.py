@@ -12,7 +12,7 @@ from contracts.records import Record, TopicPartition
 from streaming.deadline import Deadline
 from streaming.kafka.access import check_access
 from streaming.kafka.connecting import connected
-from streaming.kafka.consumer import as_record
+from streaming.kafka.consumer import CLOSE_MS, as_record
 from streaming.kafka.failures import kafka_failures
 from streaming.kafka.settings import Cluster, consumer_settings
 from streaming.log import Offsets
@@ -97,7 +97,7 @@ class KafkaReader:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with kafka_failures(self._cluster.brokers):
-                consumer.close(autocommit=False)
+                consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
 
     def _take(self, max_records: int, only: Collection[TopicPartition] | None) -> list[Record]:
         taken: list[Record] = []
