@@ -3,7 +3,8 @@
 
 import { age } from "./strings.js";
 
-// Changes come in bursts; a page that redraws more often than this is not read any faster.
+// Changes come in bursts; a page that redraws more often than this is not read any faster. It is
+// counted from the first change of a burst: a fab that never pauses must not keep the page old.
 const SETTLE_MS = 400;
 
 let pending = new Set();
@@ -50,6 +51,7 @@ function replace(old, fresh) {
 }
 
 async function refresh(hydrate) {
+  timer = 0;
   if (busy || !pending.size) return;
   busy = true;
   const topics = pending;
@@ -77,8 +79,7 @@ async function refresh(hydrate) {
 }
 
 function schedule(hydrate, after = SETTLE_MS) {
-  clearTimeout(timer);
-  timer = setTimeout(() => refresh(hydrate), after);
+  timer ||= setTimeout(() => refresh(hydrate), after);
 }
 
 function tick() {

@@ -1,13 +1,15 @@
 """The console in a real Chromium, as an engineer uses it: by keyboard, live, nothing fetched."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from console import ModelInfo, Site
-from console.store import project
+from console.store import announce, project
 from console.tables import create_tables
 from contracts.clock import ManualClock
 from contracts.wafer_map import PATTERNS
@@ -210,6 +212,30 @@ def test_rows_appear_and_change_without_a_reload(serve, engine, visit):
     # The choice made by keyboard is kept, and it is still the same page.
     expect(page.locator("tr.selected")).to_have_count(1)
     assert page.evaluate("window.untouched")
+
+
+def test_a_page_keeps_up_with_a_fab_that_never_pauses(serve, engine, visit):
+    server = serve(engine)
+    page = visit(server)
+    page.goto("/")
+    ready(page)
+    expect(page.locator("body[data-beat]")).to_be_attached()
+    stop = threading.Event()
+
+    def never_pause():
+        while not stop.wait(0.1):
+            with engine.begin() as connection:
+                announce(connection, [("alerts", "a"), ("wafers", "w")])
+
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(never_pause)
+        try:
+            with engine.begin() as connection:
+                project(connection, delivered([edge_ring_alert(6, revision=1)]))
+            expect(page.locator("#alerts tbody tr")).to_have_count(1)
+        finally:
+            stop.set()
+        busy.result()
 
 
 def test_a_lost_connection_is_said(serve, full, visit):
