@@ -154,8 +154,8 @@ def consumer_settings(cluster: Cluster, group: str | None) -> dict[str, Any]:
         "allow_auto_create_topics": False,
         # A broker answers at once when there is a record, and after this when there is none.
         "fetch_max_wait_ms": 100,
-        # What is fetched ahead, which bounds memory: thousands of maps. A record that is larger comes
-        # all the same, alone (KIP-74); no further fetch is sent before all of it is handed out.
+        # What is fetched ahead, which bounds memory: thousands of maps. A record that is larger
+        # comes all the same, alone (KIP-74); the next fetch waits until all of it is handed out.
         "max_partition_fetch_bytes": 1024 * 1024,
         "fetch_max_bytes": 4 * 1024 * 1024,
         # A topic made a moment ago is found within this time.
