@@ -293,8 +293,9 @@ def _residue(lines: Lines, plain: Floats, random: np.random.Generator) -> Floats
             ),
         )
     inside = inside + 0.3 * size * clouds(random, pixels, 9)
-    film = float(random.uniform(0.08, 0.18) if random.random() < 0.6 else random.uniform(0.62, 0.8))
-    film = film + 0.06 * clouds(random, pixels, 20)
+    # Carbon and resist are dark, salts and slurry are bright.
+    grey = random.uniform(0.08, 0.18) if random.random() < 0.6 else random.uniform(0.62, 0.8)
+    film = float(grey) + 0.06 * clouds(random, pixels, 20)
     veil = (0.55 + 0.3 * _soft(-lines.inside_nm, 10.0)) * _soft(inside, 16.0)
     return np.asarray(plain * (1.0 - veil) + film * veil + 0.14 * _near(inside, 7.0))
 

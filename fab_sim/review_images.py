@@ -23,8 +23,8 @@ from fab_sim.review_sites import DefectKind
 
 __all__ = [
     "REVIEW_PITCH_NM",
-    "REVIEW_PIXEL_SIZE_NM",
     "REVIEW_PIXELS",
+    "REVIEW_PIXEL_SIZE_NM",
     "ReviewScene",
     "draw_review_image",
     "draw_review_scene",
@@ -147,7 +147,7 @@ def _draw_lines(
     # Two lines more than fit, so that one that leans in from outside is there.
     outermost = int(reach / pitch_nm) + 2
     phase = float(random.uniform(-0.5, 0.5))
-    centres = (np.arange(-outermost, outermost + 1) + phase) * pitch_nm
+    centres: npt.NDArray[np.float64] = (np.arange(-outermost, outermost + 1) + phase) * pitch_nm
     width = float(random.uniform(*_DUTY)) * pitch_nm
     sigma = float(random.uniform(*_ROUGHNESS_NM))
     length = float(random.uniform(*_CORRELATION_NM)) / pixel_size_nm
@@ -217,7 +217,8 @@ def _counts() -> npt.NDArray[np.uint8]:
     distribution /= distribution[:, -1:]
     quantiles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     counts = np.stack([np.searchsorted(row, quantiles) for row in distribution])
-    return np.minimum(np.rint(counts * (255.0 / _DOSE)), 255.0).astype(np.uint8).ravel()
+    read = np.minimum(np.rint(counts * (255.0 / _DOSE)), 255.0)
+    return np.asarray(read.ravel(), dtype=np.uint8)
 
 
 def _count_electrons(
@@ -226,4 +227,4 @@ def _count_electrons(
     """Shot noise: every pixel counts its electrons."""
     grey = np.rint(np.clip(seen, 0.0, 1.0) * 255.0).astype(np.int32)
     drawn = random.integers(0, _QUANTILES, size=seen.shape, dtype=np.uint16)
-    return _counts().take(grey * _QUANTILES + drawn)
+    return np.asarray(_counts().take(grey * _QUANTILES + drawn))

@@ -1,4 +1,4 @@
-"""`fabpilot sim run`: the synthetic fab alone, onto the log."""
+"""`fabpilot sim`: the synthetic fab alone, onto the log or as pictures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ from rich.table import Table
 from contracts.errors import ConfigError
 from fab_sim import builtin_scenarios, load_scenario
 from fabpilot.commands.options import JsonOption, SiteOption
+from fabpilot.commands.sim_show import show
 from fabpilot.fab_runner import FabRunner
 from fabpilot.output import progress_bar, report
 from fabpilot.settings import load_settings
@@ -98,4 +99,5 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     sim = typer.Typer(help="The synthetic fab.", no_args_is_help=True)
     sim.command("run")(run)
+    sim.command("show")(show)
     app.add_typer(sim, name="sim")
