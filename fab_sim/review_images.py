@@ -147,7 +147,7 @@ def _draw_lines(
     # Two lines more than fit, so that one that leans in from outside is there.
     outermost = int(reach / pitch_nm) + 2
     phase = float(random.uniform(-0.5, 0.5))
-    centres: npt.NDArray[np.float64] = (np.arange(-outermost, outermost + 1) + phase) * pitch_nm
+    centres = np.array([(k + phase) * pitch_nm for k in range(-outermost, outermost + 1)])
     width = float(random.uniform(*_DUTY)) * pitch_nm
     sigma = float(random.uniform(*_ROUGHNESS_NM))
     length = float(random.uniform(*_CORRELATION_NM)) / pixel_size_nm

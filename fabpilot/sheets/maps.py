@@ -8,7 +8,7 @@ from contracts.wafer_map import PATTERNS
 from fab_sim import Scenario
 from fab_sim.modes import MODES
 from fabpilot.sheets.sources import Grid, gallery, modes_of, modes_that_can_be
-from fabpilot.sheets.style import FAINT, MAP_COLOURS, new_figure, words
+from fabpilot.sheets.style import FAINT, MAP_COLOURS, label_row, new_contact_sheet, words
 
 __all__ = ["draw_map", "gallery_figure"]
 
@@ -25,11 +25,10 @@ def gallery_figure(scenario: Scenario, seed: int) -> Any:
     possible = modes_that_can_be(scenario)
     shown = gallery(scenario, own, _EACH, seed)
     others = gallery(scenario, possible, _EACH, seed + 1)
-    figure = new_figure(1.15 * _EACH + 2.4, 1.25 * len(PATTERNS) + 0.9)
+    figure, rows = new_contact_sheet(len(PATTERNS), _EACH, 1.15, 0.12)
     figure.suptitle(
         f"Scenario {scenario.name}, seed {seed}: wafer maps by their true pattern", fontsize=12
     )
-    rows = figure.subplots(len(PATTERNS), _EACH, squeeze=False)
     for pattern, axes in zip(PATTERNS, rows, strict=True):
         grids = shown.get(pattern, [])
         # A pattern may come about from modes that make others: a weak flood is random.
@@ -38,7 +37,10 @@ def gallery_figure(scenario: Scenario, seed: int) -> Any:
         if foreign:
             grids = others.get(pattern, [])
             makers = [mode for mode in possible if MODES[mode].pattern == pattern]
-        _label(axes[0], pattern, makers, foreign, bool(grids))
+        notes = [words(mode) for mode in makers]
+        if foreign:
+            notes.append("(not in this scenario)" if grids else "(never on this equipment)")
+        label_row(axes[0], pattern, notes, faint=foreign)
         for place, cell in enumerate(axes):
             if place < len(grids):
                 draw_map(cell, grids[place])
@@ -51,7 +53,7 @@ def gallery_figure(scenario: Scenario, seed: int) -> Any:
             Patch(facecolor=MAP_COLOURS(1), edgecolor=FAINT, label="die passed"),
             Patch(facecolor=MAP_COLOURS(2), label="die failed"),
         ],
-        loc="outside lower right",
+        loc="lower right",
         ncols=2,
         frameon=False,
     )
@@ -68,32 +70,3 @@ def draw_map(axes: Any, grid: Grid) -> None:
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_visible(False)
-
-
-def _label(axes: Any, pattern: str, makers: list[str], foreign: bool, any_: bool) -> None:
-    lines = [words(mode) for mode in makers]
-    if not any_:
-        lines = ["no mode of this", "equipment makes it"]
-    elif foreign:
-        lines.append("(not in this scenario)")
-    axes.text(
-        -0.12,
-        0.62,
-        pattern,
-        transform=axes.transAxes,
-        ha="right",
-        va="bottom",
-        fontsize=11,
-        fontweight="bold",
-        color="#888888" if foreign else "black",
-    )
-    axes.text(
-        -0.12,
-        0.58,
-        "\n".join(lines),
-        transform=axes.transAxes,
-        ha="right",
-        va="top",
-        fontsize=7,
-        color="#555555",
-    )

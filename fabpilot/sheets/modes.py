@@ -18,6 +18,8 @@ __all__ = ["mode_figure"]
 _MAPS = 6
 # Wafers since the onset whose traces are drawn, as shares of the growth.
 _SHOWN = (0.25, 0.5, 1.0)
+# A main phase that takes less than this share of the axis is shown alone.
+_SMALL = 0.25
 # Of normal wafers, what the band holds.
 _BAND = (2.5, 97.5)
 
@@ -26,7 +28,8 @@ def mode_figure(scenario: Scenario, mode: str, seed: int) -> Any:
     """What the sensors of the mode's signature show, and what the wafers suffer."""
     story = mode_story(scenario, mode, seed, _MAPS)
     rows = max(2, len(story.variables))
-    figure = new_figure(13.5, 2.05 * rows + 1.0)
+    # matplotlib types one part and many parts alike.
+    figure: Any = new_figure(13.5, 2.05 * rows + 1.0)
     place = "" if story.in_scenario else ", which the scenario does not have"
     figure.suptitle(
         f"{words(mode)} on {story.module}{place}: pattern {story.mode.pattern}", fontsize=12
@@ -47,28 +50,10 @@ def _draw_sensors(figure: Any, story: ModeStory) -> None:
     cells = figure.subplots(
         len(story.variables), 2, squeeze=False, width_ratios=(1.35, 1.0), sharex="col"
     )
-    colours = colormaps["plasma"]
-    picked = [
-        (
-            min(len(story.after), max(1, round(share * story.growth_wafers))),
-            colours(0.75 - 0.7 * share),
-        )
-        for share in _SHOWN
-    ]
-    shifts = dict(story.mode.signature)
+    shown = [min(len(story.after), max(1, round(s * story.growth_wafers))) for s in _SHOWN]
     for row, variable in enumerate(story.variables):
-        course, trend = cells[row]
-        name, unit = in_words(variable)
-        low, middle, high = np.percentile(
-            story.before[:, :, row], (_BAND[0], 50.0, _BAND[1]), axis=0
-        )
-        course.fill_between(story.time_s, low, high, color=FAINT, alpha=0.55, linewidth=0)
-        course.plot(story.time_s, middle, color=NORMAL, linewidth=1.0)
-        for number, colour in picked:
-            course.plot(story.time_s, story.after[number - 1, :, row], color=colour, linewidth=1.1)
-        course.set_title(f"{name}: {shifts[variable]:+g} σ when grown", loc="left")
-        course.set_ylabel(unit)
-        _draw_trend(trend, story, row)
+        _draw_course(cells[row][0], story, row, variable, shown)
+        _draw_trend(cells[row][1], story, row)
     cells[-1][0].set_xlabel("time in the recipe, s")
     cells[-1][1].set_xlabel("wafers since the onset")
     cells[0][1].set_title("mean of the main phase, wafer by wafer", loc="left")
@@ -76,8 +61,8 @@ def _draw_sensors(figure: Any, story: ModeStory) -> None:
         handles=[
             Patch(facecolor=FAINT, alpha=0.55, label=f"95 % of {len(story.before)} normal wafers"),
             *(
-                Line2D([], [], color=colour, label=f"wafer {number} since the onset")
-                for number, colour in picked
+                Line2D([], [], color=_grown(number, story), label=f"wafer {number} since the onset")
+                for number in shown
             ),
         ],
         loc="outside lower center",
@@ -86,10 +71,41 @@ def _draw_sensors(figure: Any, story: ModeStory) -> None:
     )
 
 
-def _draw_trend(axes: Any, story: ModeStory, row: int) -> None:
+def _grown(number: Any, story: ModeStory) -> Any:
+    """The colour of wafers by how far the mode has grown: orange to dark blue."""
+    return colormaps["plasma"](0.75 - 0.7 * np.minimum(number / story.growth_wafers, 1.0))
+
+
+def _main_phase(story: ModeStory) -> slice:
+    """The middle of the recipe: away from the phases at both ends."""
     samples = len(story.time_s)
-    # The middle of the recipe: away from the phases at both ends.
-    main = slice(int(0.3 * samples), max(int(0.3 * samples) + 1, int(0.85 * samples)))
+    return slice(int(0.3 * samples), max(int(0.3 * samples) + 1, int(0.85 * samples)))
+
+
+def _draw_course(axes: Any, story: ModeStory, row: int, variable: str, shown: list[int]) -> None:
+    name, unit = in_words(variable)
+    normal = story.before[:, :, row]
+    low, middle, high = np.nanpercentile(normal, (_BAND[0], 50.0, _BAND[1]), axis=0)
+    axes.fill_between(story.time_s, low, high, color=FAINT, alpha=0.55, linewidth=0)
+    axes.plot(story.time_s, middle, color=NORMAL, linewidth=1.0)
+    for number in shown:
+        course = story.after[number - 1, :, row]
+        axes.plot(story.time_s, course, color=_grown(number, story), linewidth=1.1)
+    axes.set_ylabel(unit)
+    title = f"{name}: {dict(story.mode.signature)[variable]:+g} σ when grown"
+    drawn = np.concatenate([[low, high], story.after[[number - 1 for number in shown], :, row]])
+    main = drawn[:, _main_phase(story)]
+    bottom, top = np.nanmin(main), np.nanmax(main)
+    if top - bottom < _SMALL * (np.nanmax(drawn) - np.nanmin(drawn)):
+        # Switching on and off is so much larger that the shift could not be seen.
+        margin = 0.15 * (top - bottom)
+        axes.set_ylim(bottom - margin, top + margin)
+        title += " (main phase only)"
+    axes.set_title(title, loc="left")
+
+
+def _draw_trend(axes: Any, story: ModeStory, row: int) -> None:
+    main = _main_phase(story)
     before = np.nanmean(story.before[:, main, row], axis=1)
     after = np.nanmean(story.after[:, main, row], axis=1)
     middle, spread = before.mean(), before.std()
@@ -97,21 +113,20 @@ def _draw_trend(axes: Any, story: ModeStory, row: int) -> None:
     axes.axhline(middle, color=NORMAL, linewidth=0.8)
     axes.plot(np.arange(-len(before), 0) + 1, before, ".", color=NORMAL, markersize=3.5)
     number = np.arange(1, len(after) + 1)
-    colours = colormaps["plasma"](0.75 - 0.7 * np.minimum(number / story.growth_wafers, 1.0))
-    axes.scatter(number, after, s=11, c=colours, zorder=3)
+    axes.scatter(number, after, s=11, c=_grown(number, story), zorder=3)
     axes.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
-    axes.axvline(0.5 * story.growth_wafers, color="black", linewidth=0.8, linestyle="--")
-    if row == 0:
-        axes.text(
-            0.5 * story.growth_wafers + 0.8,
-            0.5,
-            "wafers begin\nto suffer",
-            transform=axes.get_xaxis_transform(),
+    if story.first_bad:
+        axes.axvline(story.first_bad, color="black", linewidth=0.8, linestyle="--")
+    if row == 0 and story.first_bad:
+        axes.annotate(
+            f"wafer {story.first_bad} is the\nfirst whose map\nshows it",
+            (story.first_bad + 1, 0.5),
+            xycoords=axes.get_xaxis_transform(),
             fontsize=7,
             va="center",
         )
     axes.annotate(
-        "±3 σ", (-len(before) + 1, middle + 3 * spread), fontsize=7, va="bottom", color="#555555"
+        "±3 σ", (-len(before) + 1, middle - 3 * spread), fontsize=7, va="bottom", color="#555555"
     )
 
 

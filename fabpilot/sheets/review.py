@@ -8,7 +8,7 @@ from fab_sim.randomness import generator
 from fab_sim.review_images import REVIEW_PITCH_NM, REVIEW_PIXEL_SIZE_NM, draw_review_image
 from fab_sim.review_sites import DEFECT_KINDS, DefectKind, defects_of
 from fabpilot.sheets.sources import modes_of
-from fabpilot.sheets.style import new_figure, words
+from fabpilot.sheets.style import label_row, new_contact_sheet, words
 
 __all__ = ["review_figure"]
 
@@ -18,39 +18,18 @@ _BAR_NM = 200.0
 
 def review_figure(scenario: Scenario, seed: int) -> Any:
     """One row a kind, with the scenario's modes that leave it."""
-    figure = new_figure(1.75 * _EACH + 2.2, 1.8 * len(DEFECT_KINDS) + 0.7)
+    figure, rows = new_contact_sheet(len(DEFECT_KINDS), _EACH, 1.75, 0.0)
     figure.suptitle(
         f"Review images by kind of defect: {REVIEW_PIXEL_SIZE_NM:g} nm a pixel,"
         f" {REVIEW_PITCH_NM:g} nm pitch, bar {_BAR_NM:g} nm",
         fontsize=12,
     )
-    rows = figure.subplots(len(DEFECT_KINDS), _EACH)
     for kind, axes in zip(DEFECT_KINDS, rows, strict=True):
         for place, cell in enumerate(axes):
             image = draw_review_image(kind, random=generator("show", "review", seed, kind, place))
             cell.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            cell.set_xticks([])
-            cell.set_yticks([])
             _draw_bar(cell, len(image))
-        axes[0].text(
-            -0.08,
-            0.62,
-            words(kind),
-            transform=axes[0].transAxes,
-            ha="right",
-            fontsize=11,
-            fontweight="bold",
-        )
-        axes[0].text(
-            -0.08,
-            0.58,
-            "\n".join(_left_by(scenario, kind)),
-            transform=axes[0].transAxes,
-            ha="right",
-            va="top",
-            fontsize=7,
-            color="#555555",
-        )
+        label_row(axes[0], words(kind), _left_by(scenario, kind))
     return figure
 
 

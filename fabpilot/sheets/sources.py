@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.events import ProcessEvent, Trace, WaferMap
-from fab_sim import Fab, Scenario, labelled_maps
+from fab_sim import Fab, Scenario, TrueExcursion, labelled_maps
 from fab_sim.fields import disc, field
 from fab_sim.kinds import TEST
 from fab_sim.maps import Hit, probe_wafer
@@ -56,6 +56,7 @@ class ModeStory(NamedTuple):
         before: (wafers, samples, variables) of normal wafers of that module.
         after: (wafers, samples, variables) of the wafers since the onset, in order.
         growth_wafers: wafers through the module from onset to full growth.
+        first_bad: number in `after`, from 1, of the first wafer whose map shows it; 0 if none.
         product: whose dies the field and the maps have.
         field: (rows, columns) mean kill probability at full strength, NaN off the wafer.
         grids: maps it makes, each with the pattern it truly has.
@@ -69,6 +70,7 @@ class ModeStory(NamedTuple):
     before: Floats
     after: Floats
     growth_wafers: int
+    first_bad: int
     product: Product
     field: Floats
     grids: list[tuple[Grid, str]]
@@ -145,8 +147,8 @@ def mode_story(scenario: Scenario, mode: str, seed: int, maps: int) -> ModeStory
     tool = _tool_for(scenario, mode, excursion)
     module = excursion.module if excursion is not None else tool.modules[0]
     magnitude = excursion.magnitude if excursion is not None else 1.0
-    traces, onset_ms = _run_alone(scenario, tool, module, mode, magnitude, seed)
-    variables, time_s, before, after = _split(traces, onset_ms, MODES[mode])
+    traces, truth = _run_alone(scenario, tool, module, mode, magnitude, seed)
+    variables, time_s, before, after, first_bad = _split(traces, truth, MODES[mode])
     product = max(scenario.products, key=lambda item: item.weight)
     mean_field, grids = _spoilt(scenario, product, mode, magnitude, seed, maps)
     return ModeStory(
@@ -158,6 +160,7 @@ def mode_story(scenario: Scenario, mode: str, seed: int, maps: int) -> ModeStory
         before,
         after,
         _GROWTH_WAFERS,
+        first_bad,
         product,
         mean_field,
         grids,
@@ -172,12 +175,12 @@ def _tool_for(scenario: Scenario, mode: str, excursion: Excursion | None) -> Equ
 
 def _run_alone(
     scenario: Scenario, tool: Equipment, module: str, mode: str, magnitude: float, seed: int
-) -> tuple[list[Trace], int]:
-    """Traces of one module that falls ill, and when it does; the rest of the line is left out."""
+) -> tuple[list[Trace], TrueExcursion | None]:
+    """Traces of one module that falls ill, and the truth; the rest of the line is left out."""
     steps = [step for step in scenario.route if step.kind == tool.kind]
     if not steps:
         # The scenario has the equipment and never uses it.
-        return [], 0
+        return [], None
     alone = msgspec.structs.replace(
         scenario,
         equipment=(
@@ -204,28 +207,39 @@ def _run_alone(
     traces: list[Trace] = []
     while events := fab.step():
         traces += [event for event in events if isinstance(event, Trace)]
-    return traces, min(item.onset_ms for item in fab.truth())
+    return traces, fab.truth()[0]
 
 
 def _split(
-    traces: list[Trace], onset_ms: int, mode: Mode
-) -> tuple[tuple[str, ...], Floats, Floats, Floats]:
-    """The variables of the signature before and after the onset."""
-    if not traces:
-        return (), np.empty(0), np.empty((0, 0, 0)), np.empty((0, 0, 0))
+    traces: list[Trace], truth: TrueExcursion | None, mode: Mode
+) -> tuple[tuple[str, ...], Floats, Floats, Floats, int]:
+    """The variables of the signature before and after the onset, and the first bad wafer."""
+    if truth is None or not traces:
+        return (), np.empty(0), np.empty((0, 0, 0)), np.empty((0, 0, 0)), 0
     names = traces[0].variables
     wanted = tuple(name for name, _ in mode.signature if name in names)
     columns = [names.index(name) for name in wanted]
     # Recipes of one kind may differ by a sample or two.
     samples = min(trace.values.shape[0] for trace in traces)
-    before = [
-        trace.values.numpy()[:samples, columns] for trace in traces if trace.time_ms <= onset_ms
-    ]
-    after = [
-        trace.values.numpy()[:samples, columns] for trace in traces if trace.time_ms > onset_ms
-    ]
-    time_s = np.arange(samples) * traces[0].sample_period_ms / 1000.0
-    return wanted, time_s, np.array(before, np.float64), np.array(after, np.float64)
+    before, after, first_bad = [], [], 0
+    for trace in traces:
+        values = trace.values.numpy()[:samples, columns]
+        if trace.time_ms <= truth.onset_ms:
+            before.append(values)
+            continue
+        after.append(values)
+        bad_ms = truth.first_affected_ms
+        # A wafer is spoilt before its trace is complete.
+        if not first_bad and bad_ms is not None and trace.time_ms >= bad_ms:
+            first_bad = len(after)
+    time_s = np.arange(samples, dtype=np.float64) * (traces[0].sample_period_ms / 1000.0)
+    return (
+        wanted,
+        np.asarray(time_s, np.float64),
+        np.array(before, np.float64),
+        np.array(after, np.float64),
+        first_bad,
+    )
 
 
 def _spoilt(
