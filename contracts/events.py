@@ -16,6 +16,7 @@ from contracts.topics import Stream
 
 __all__ = [
     "EVENT_TYPES",
+    "LOT_ACTIONS",
     "Action",
     "ActionKind",
     "ActionStatus",
@@ -37,7 +38,17 @@ __all__ = [
 ]
 
 Severity = Literal["critical", "high", "medium", "low"]
-ActionKind = Literal["hold_lot", "inhibit_module", "adjust_recipe", "schedule_pm"]
+ActionKind = Literal[
+    "hold_lot",
+    "release_lot",
+    "inhibit_module",
+    "release_module",
+    "adjust_recipe",
+    "request_metrology",
+    "schedule_pm",
+]
+# Actions on a lot; the others are on a module.
+LOT_ACTIONS: frozenset[ActionKind] = frozenset({"hold_lot", "release_lot", "request_metrology"})
 ActionStatus = Literal["proposed", "approved", "rejected", "applied", "failed"]
 # SEMI E10 equipment states.
 E10State = Literal[
@@ -410,8 +421,8 @@ class Action(Event, frozen=True, kw_only=True):
         action_id: the same for all stages.
         by: who or which policy brought it to this stage.
         comment: their words, or the fab's reason for a failure.
-        equipment_id: the target of everything but `hold_lot`.
-        lot_id: the target of `hold_lot`.
+        equipment_id: the target of everything that is not in `LOT_ACTIONS`.
+        lot_id: the target of what is.
         recipe_id: with `parameter`, what `adjust_recipe` changes.
         value: the parameter's new value, in the unit its name ends with.
         expected_good_dies: gain over doing nothing, per lot still to come.

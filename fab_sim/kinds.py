@@ -6,9 +6,9 @@ depends on them but the traces' looks. Spreads are wafer to wafer, one standard 
 
 import msgspec
 
-__all__ = ["KINDS", "METROLOGY", "TEST", "Kind", "Measured", "Parameter", "Variable"]
+__all__ = ["INSPECTION", "KINDS", "METROLOGY", "TEST", "Kind", "Measured", "Parameter", "Variable"]
 
-METROLOGY, TEST = "metrology", "test"
+METROLOGY, INSPECTION, TEST = "metrology", "inspection", "test"
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -47,6 +47,7 @@ class Measured(msgspec.Struct, frozen=True):
     target: float
     spread: float
     gauge: float
+    log: bool = False
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -55,6 +56,8 @@ class Kind(msgspec.Struct, frozen=True):
     variables: tuple[Variable, ...]
     parameters: tuple[Parameter, ...]
     measured: Measured | None = None
+    defects: Measured | None = Measured("defect_density_cm2", 0.08, 0.2, 0.05, True)
+    batch: bool = False
 
 
 _BLADE = Variable("blade_vibration_um", 12.0, 0.8)
@@ -172,7 +175,14 @@ KINDS: dict[str, Kind] = {
             Parameter("bath_temp_c", 65.0, 60.0, 70.0),
         ),
     ),
-    METROLOGY: Kind((), ()),
-    TEST: Kind((), ()),
+    "diffusion": Kind(
+        (Variable("zone_temp_c", 900.0, 0.5),),
+        (),
+        Measured("oxide_nm", 12.0, 0.1, 0.03),
+        batch=True,
+    ),
+    METROLOGY: Kind((), (), defects=None),
+    INSPECTION: Kind((), (), defects=None),
+    TEST: Kind((), (), defects=None),
 }
 """Every kind of equipment. `metrology` and `test` measure a whole lot and give no traces."""

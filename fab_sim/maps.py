@@ -16,7 +16,7 @@ from fab_sim.modes import MODES
 from fab_sim.randomness import generator
 from fab_sim.scenario import Product
 
-__all__ = ["Hit", "ProbedWafer", "probe_wafer"]
+__all__ = ["KILLERS", "Hit", "ProbedWafer", "probe_wafer"]
 
 # A cause shows as a pattern from here on: fewer dies or fainter cores cannot be told from chance.
 _MIN_KILLS, _MIN_KILL_SHARE, _MIN_CORE = 5, 0.008, 0.35
@@ -24,6 +24,9 @@ _MIN_RANDOM_SHARE, _MIN_NEAR_FULL_SHARE = 0.2, 0.66
 # Shape of the gamma that makes the number of random defects negative binomial (Stapper 1983:
 # alpha of 1 to 3 in production).
 _ALPHA = 2.5
+
+
+KILLERS: dict[int, str] = {-1: "chance", -2: "reticle", -3: "edge", -4: "test"}
 
 
 class Hit(NamedTuple):
@@ -54,6 +57,7 @@ class ProbedWafer(NamedTuple):
     grid: npt.NDArray[np.uint8]
     patterns: tuple[str, ...]
     guilty: tuple[bool, ...]
+    killed_by: npt.NDArray[np.int16]
 
 
 def probe_wafer(
@@ -96,7 +100,7 @@ def probe_wafer(
     if "Near-full" in patterns:
         # Nothing else can be seen on a wafer that is dead nearly everywhere.
         patterns = ("Near-full",)
-    return ProbedWafer(grid, patterns, tuple(guilty))
+    return ProbedWafer(grid, patterns, tuple(guilty), np.zeros(grid.shape, dtype=np.int16))
 
 
 def _shows(pattern: str, kills: int, dies: int, core: float) -> str:

@@ -50,7 +50,9 @@ def measure(
     """
     xy = np.array(positions)
     r = np.hypot(xy[:, 0], xy[:, 1]) / (0.5 * wafer_diameter_mm)
-    mean = what.target + what.spread * (shift + random.normal())
+    own = what.spread * (shift + random.normal())
     bowl = 0.8 * what.spread * (r**2 - 0.5)
     gauge = what.gauge * random.normal(size=len(positions))
-    return tuple(round(float(value), 4) for value in mean + bowl + gauge)
+    moved = own + bowl + gauge
+    values = what.target * np.exp(moved) if what.log else what.target + moved
+    return tuple(round(float(value), 4) for value in values)

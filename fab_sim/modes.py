@@ -38,6 +38,8 @@ class Mode(msgspec.Struct, frozen=True):
     signature: tuple[tuple[str, float], ...]
     metrology_shift: float = 0.0
     compensation: Compensation | None = None
+    defect_shift: float = 3.0
+    boat: tuple[int, int] | None = None
 
 
 MODES: dict[str, Mode] = {

@@ -3,10 +3,14 @@
 So a fab that catches up after a crash need not draw anything, and nothing else changes.
 """
 
+from collections.abc import Collection, Sequence
 from typing import Literal
+
+import numpy as np
 
 from contracts.arrays import Array
 from contracts.events import (
+    Action,
     EquipmentState,
     Event,
     Metrology,
@@ -15,15 +19,18 @@ from contracts.events import (
     WaferMap,
 )
 from contracts.ids import derived_id
-from fab_sim.kinds import KINDS
-from fab_sim.lots import Lot, Wafer
+from contracts.topics import Stream
+from contracts.wafer_map import PASS
+from fab_sim.kinds import KINDS, Measured
+from fab_sim.lots import Lot, ToMeasure, Wafer
 from fab_sim.maps import Hit, probe_wafer
 from fab_sim.metrology import measure, site_positions
 from fab_sim.modules import Illness, Module, ModuleRun
 from fab_sim.randomness import generator
 from fab_sim.scenario import Scenario, Step
+from fab_sim.tally import Tally
 from fab_sim.traces import SAMPLE_PERIOD_MS, render_trace, variable_names
-from fab_sim.truth import TruthBook
+from fab_sim.truth import TruthBook, TruthSink, WaferTruth
 
 __all__ = ["Renderer"]
 
@@ -32,7 +39,14 @@ _MAX_DETUNED = 2.0
 
 
 class Renderer:
-    """Turns what the line reports into events, and keeps the truth.
+    """Turns what the line reports into events, and keeps the truth and the tally.
+
+    Args:
+        scenario: what the fab has.
+        site: its name.
+        seed: of everything that is drawn.
+        streams: that somebody wants; nothing is drawn for the others.
+        sink: is told the truth of every wafer; None if nobody asks.
 
     Attributes:
         silent: while True nothing is drawn; happenings are only counted.
@@ -40,14 +54,27 @@ class Renderer:
         happened: things reported since `take` was last called.
         wafers_done: wafer maps so far.
         truth: what really happened.
+        tally: what it was worth.
+        sick: modules and what is wrong with them right now.
     """
 
-    def __init__(self, scenario: Scenario, site: str, seed: int) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        site: str,
+        seed: int,
+        streams: Collection[Stream],
+        sink: TruthSink | None,
+    ) -> None:
         self.silent = False
         self.now_ms = 0
         self.happened = 0
         self.wafers_done = 0
         self.truth = TruthBook()
+        self.tally = Tally(scenario)
+        self.sick: list[tuple[Module, Illness]] = []
+        self._wants = {stream: stream in streams for stream in Stream}
+        self._sink = sink
         self._scenario = scenario
         self._site = site
         self._seed = seed
@@ -66,6 +93,18 @@ class Renderer:
         if not self.silent:
             self._events.append(event)
 
+    def obeyed(self, action: Action, touched: Sequence[Module]) -> None:
+        """An action was done, and touched modules."""
+        if action.kind == "adjust_recipe":
+            self.tally.recipe_changes += len(touched)
+        for module in touched:
+            self.state(module, f"{action.kind}, action {action.action_id}")
+            for illness in module.illnesses:
+                cure = illness.mode.compensation
+                cures = cure is not None and cure.parameter == action.parameter
+                stops = action.kind in ("inhibit_module", "schedule_pm") or cures
+                self.truth.acted(illness.cause, self.now_ms, stops=stops)
+
     def _id(self, *parts: str | int) -> str:
         return derived_id("sim", self._key, *parts)
 
@@ -73,7 +112,8 @@ class Renderer:
         """A module is in another state, or is inhibited or released."""
         self.happened += 1
         self._state_changes += 1
-        if self.silent:
+        self.tally.module(module, self.now_ms)
+        if self.silent or not self._wants[Stream.EQUIPMENT]:
             return
         self._events.append(
             EquipmentState(
@@ -88,6 +128,14 @@ class Renderer:
                 reason=reason,
             )
         )
+
+    def entered(self, lot: Lot) -> None:
+        """A lot has entered the line."""
+        self.tally.entered(self.now_ms)
+
+    def left(self, lot: Lot, *, scrapped: bool) -> None:
+        """A lot has left the line, tested or scrapped."""
+        self.tally.left(lot.started_ms, self.now_ms, len(lot.wafers) if scrapped else 0)
 
     def started(self, lot: Lot, wafer: Wafer, module: Module, step: Step, place: int) -> None:
         """A wafer starts a step on a module."""
@@ -107,7 +155,7 @@ class Renderer:
         place: int,
     ) -> None:
         self.happened += 1
-        if self.silent:
+        if self.silent or not self._wants[Stream.PROCESS]:
             return
         self._events.append(
             ProcessEvent(
@@ -140,7 +188,7 @@ class Renderer:
     ) -> None:
         """The sensors saw it being processed."""
         self.happened += 1
-        if self.silent:
+        if self.silent or not self._wants[Stream.TRACES]:
             return
         values = render_trace(
             module.kind,
@@ -171,30 +219,47 @@ class Renderer:
 
     def measured(self, lot: Lot, wafer: Wafer, module: Module) -> None:
         """Metrology has measured a wafer's `to_measure`."""
+        self.tally.measurements += 1
+        for item in wafer.to_measure:
+            self._judged(lot, wafer, module, item, KINDS[item.kind].measured, "metrology")
+
+    def inspected(self, lot: Lot, wafer: Wafer, module: Module) -> None:
+        """Inspection has counted the defects that each of a wafer's `to_inspect` has added."""
+        self.tally.measurements += 1
+        for item in wafer.to_inspect:
+            self._judged(lot, wafer, module, item, KINDS[item.kind].defects, "inspection")
+
+    def _judged(
+        self,
+        lot: Lot,
+        wafer: Wafer,
+        module: Module,
+        item: ToMeasure,
+        what: Measured | None,
+        by: str,
+    ) -> None:
+        self.happened += 1
+        if self.silent or what is None or not self._wants[Stream.METROLOGY]:
+            return
         diameter = lot.product.wafer_diameter_mm
         positions = site_positions(self._scenario.sampling.sites, diameter)
-        for step, kind, place, shift in wafer.to_measure:
-            self.happened += 1
-            what = KINDS[kind].measured
-            if self.silent or what is None:
-                continue
-            random = generator(self._key, "metrology", wafer.substrate_id, place)
-            self._events.append(
-                Metrology(
-                    event_id=self._id("metrology", wafer.substrate_id, place),
-                    site=self._site,
-                    time_ms=self.now_ms,
-                    lot_id=lot.lot_id,
-                    substrate_id=wafer.substrate_id,
-                    slot=wafer.slot,
-                    equipment_id=module.equipment_id,
-                    step=step,
-                    parameter=what.parameter,
-                    x_mm=tuple(x for x, _ in positions),
-                    y_mm=tuple(y for _, y in positions),
-                    values=measure(what, positions, diameter, shift, random),
-                )
+        random = generator(self._key, by, wafer.substrate_id, item.place)
+        self._events.append(
+            Metrology(
+                event_id=self._id(by, wafer.substrate_id, item.place),
+                site=self._site,
+                time_ms=self.now_ms,
+                lot_id=lot.lot_id,
+                substrate_id=wafer.substrate_id,
+                slot=wafer.slot,
+                equipment_id=module.equipment_id,
+                step=item.step,
+                parameter=what.parameter,
+                x_mm=tuple(x for x, _ in positions),
+                y_mm=tuple(y for _, y in positions),
+                values=measure(what, positions, diameter, item.shift, random),
             )
+        )
 
     def tested(self, lot: Lot, wafer: Wafer) -> None:
         """Electrical test has tested a wafer."""
@@ -217,8 +282,30 @@ class Renderer:
             if shows:
                 first.setdefault(hit.cause, hit)
         for hit in first.values():
-            self.truth.shows(hit)
-        if self.silent:
+            self.truth.shows(hit, wafer.substrate_id)
+        dies = int(np.count_nonzero(probed.grid))
+        good = int(np.count_nonzero(probed.grid == PASS))
+        self.tally.tested(dies, good)
+        if self._sink is not None and not self.silent:
+            self._sink.wafer(
+                WaferTruth(
+                    site=self._site,
+                    substrate_id=wafer.substrate_id,
+                    lot_id=lot.lot_id,
+                    product=lot.product.id,
+                    slot=wafer.slot,
+                    started_ms=lot.started_ms,
+                    tested_ms=self.now_ms,
+                    dies=dies,
+                    good=good,
+                    patterns=probed.patterns,
+                    hits=tuple(wafer.hits),
+                    guilty=probed.guilty,
+                    grid=probed.grid,
+                    killed_by=probed.killed_by,
+                )
+            )
+        if self.silent or not self._wants[Stream.WAFER_MAPS]:
             return
         self._events.append(
             WaferMap(
@@ -236,11 +323,13 @@ class Renderer:
 
     def began(self, module: Module, illness: Illness) -> None:
         """An excursion began."""
-        self.truth.began(module.cause_of(illness), module, illness)
+        self.sick.append((module, illness))
+        self.truth.began(illness.cause, module, illness)
 
     def cleared(self, module: Module, illness: Illness) -> None:
         """Maintenance ended an excursion."""
-        self.truth.cleared(module.cause_of(illness), self.now_ms)
+        self.sick.remove((module, illness))
+        self.truth.cleared(illness.cause, self.now_ms)
 
 
 def _job(lot: Lot, module: Module, place: int) -> str:
