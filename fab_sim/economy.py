@@ -22,8 +22,8 @@ class Costs(NamedTuple):
         scrap: material and the work on a wafer that is thrown away; its dies are lost besides.
     """
 
-    module_hour: float = 0.1
-    lot_hour: float = 0.005
+    module_hour: float = 0.02
+    lot_hour: float = 0.002
     measurement: float = 0.02
     recipe_change: float = 0.5
     scrap: float = 1.0

@@ -215,15 +215,20 @@ class Line:
     def _travel(self, lot: Lot) -> Process:
         """A lot's way through the route."""
         low, high = _TRANSPORT_MIN
+        sampling = self.scenario.sampling
         for place, step in enumerate(self.scenario.route):
             lot.place = place
             if lot.wants_metrology:
                 yield from self._extra_metrology(lot, place)
             lot.waiting = [lot.wafers[number] for number in lot.luck.orders[place]]
             if step.kind in (METROLOGY, INSPECTION):
-                lot.waiting = lot.waiting[: self.scenario.sampling.metrology_wafers]
+                sampled = lot.number % sampling.every_lots == 0
+                lot.waiting = lot.waiting[: sampling.metrology_wafers if sampled else 0]
+                if not lot.waiting:
+                    _forget(lot, step.kind)
+                    continue
             if step.kind == TEST:
-                yield self.env.timeout(int(self.scenario.sampling.test_delay_h * HOUR_MS))
+                yield self.env.timeout(int(sampling.test_delay_h * HOUR_MS))
             scrapped = yield from self._process(lot, step, place)
             if scrapped:
                 break
@@ -426,11 +431,7 @@ class Line:
                 self._report.inspected(lot, wafer, module)
             else:
                 self._report.tested(lot, wafer)
-        for wafer in lot.wafers:
-            if step.kind == METROLOGY:
-                wafer.to_measure.clear()
-            elif step.kind == INSPECTION:
-                wafer.to_inspect.clear()
+        _forget(lot, step.kind)
         self._release(module)
 
     def _occupy(self, module: Module) -> None:
@@ -482,3 +483,12 @@ class Line:
     def _begin_later(self, excursion: Excursion, hours: float) -> Process:
         yield self.env.timeout(int(hours * HOUR_MS) + 1)
         self._begin(excursion)
+
+
+def _forget(lot: Lot, kind: str) -> None:
+    """Metrology or inspection has seen a lot, or let it pass: the next one judges what comes."""
+    for wafer in lot.wafers:
+        if kind == METROLOGY:
+            wafer.to_measure.clear()
+        elif kind == INSPECTION:
+            wafer.to_inspect.clear()

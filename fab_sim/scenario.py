@@ -99,12 +99,14 @@ class Sampling(_Part, frozen=True, kw_only=True):
 
     Attributes:
         metrology_wafers: wafers of a lot that metrology and inspection measure.
+        every_lots: of so many lots one is measured; the others pass by.
         sites: measured on each.
         review_images: pictures of defects taken of each inspected wafer.
         test_delay_h: from the last step to electrical test.
     """
 
     metrology_wafers: Annotated[int, msgspec.Meta(ge=0, le=25)] = 3
+    every_lots: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
     sites: Annotated[int, msgspec.Meta(ge=1, le=49)] = 9
     review_images: Annotated[int, msgspec.Meta(ge=0, le=20)] = 1
     test_delay_h: Hours = 2.0
