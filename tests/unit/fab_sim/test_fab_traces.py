@@ -35,7 +35,8 @@ def test_a_trace_has_the_rows_columns_and_levels_it_should(kind: str) -> None:
     trace = render_trace(kind, 2.0, levels, np.zeros(len(names)), generator("t"))
     assert trace.dtype == np.float32
     assert trace.shape == (60, len(names))
-    assert 7 <= len(names) <= 12
+    assert 12 <= len(names) <= 30
+    assert len(set(names)) == len(names)
     assert all("_" in name for name in names)
     main = trace[30:45].mean(axis=0)
     assert np.allclose(main, levels, rtol=0.35)
