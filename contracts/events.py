@@ -147,8 +147,10 @@ class Trace(Event, frozen=True, kw_only=True):
 
     Attributes:
         variables: names, with the unit as suffix (`rf_power_w`, `pressure_pa`, `wall_temp_c`).
-        sample_period_ms: time between rows.
+        sample_period_ms: nominal time between rows.
         values: (samples, variables) float32; NaN where a sensor gave nothing.
+        times_ms: (samples,) float32, when each row was really read, from the start of the trace,
+            rising; None where the rows are exactly one period apart.
     """
 
     ce_type: ClassVar[str] = "fabpilot.trace.v1"
@@ -166,6 +168,7 @@ class Trace(Event, frozen=True, kw_only=True):
     variables: tuple[str, ...]
     sample_period_ms: float
     values: Array
+    times_ms: Array | None = None
 
     @property
     def key(self) -> str:

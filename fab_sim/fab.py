@@ -85,8 +85,8 @@ class Fab:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing will ever happen again: all of a `total` of lots are done."""
-        return not self._pending and self._env.peek() == _NEVER
+        """Whether all of a scenario's `total` of lots are done, and every action is obeyed."""
+        return not self._pending and self._line.all_done
 
     @property
     def tally(self) -> Tally:

@@ -18,7 +18,7 @@ from fab_sim.lots import Lot, Luck, ToMeasure, Wafer
 from fab_sim.maps import Hit
 from fab_sim.modules import Illness, Module, ModuleRun
 from fab_sim.randomness import logic_random
-from fab_sim.scenario import Equipment, Excursion, Scenario, Step
+from fab_sim.scenario import Equipment, Excursion, Scenario, SensorFault, Step
 
 __all__ = ["HOUR_MS", "Line", "Report"]
 
@@ -163,11 +163,18 @@ class Line:
         for excursion in scenario.excursions:
             if excursion.onset_h is not None:
                 env.process(self._begin_later(excursion, excursion.onset_h))
+        for fault in scenario.sensor_faults:
+            env.process(self._sensor_fault(fault))
 
     @property
     def now_ms(self) -> int:
         """The fab's clock."""
         return int(self.env.now)
+
+    @property
+    def all_done(self) -> bool:
+        """Whether all lots that will ever start have left the line."""
+        return self._lots_started == self.scenario.lots.total and not self.lots
 
     # -- lots ---------------------------------------------------------------------------------
 
@@ -483,6 +490,14 @@ class Line:
     def _begin_later(self, excursion: Excursion, hours: float) -> Process:
         yield self.env.timeout(int(hours * HOUR_MS) + 1)
         self._begin(excursion)
+
+    def _sensor_fault(self, fault: SensorFault) -> Process:
+        module = self.modules[f"{fault.equipment}/{fault.module}"]
+        yield self.env.timeout(int(fault.onset_h * HOUR_MS) + 1)
+        begun = module.sensor_fails(fault)
+        if fault.until_h is not None:
+            yield self.env.timeout(int((fault.until_h - fault.onset_h) * HOUR_MS))
+            module.sensor_mended(begun)
 
 
 def _forget(lot: Lot, kind: str) -> None:

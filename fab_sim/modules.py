@@ -11,6 +11,8 @@ from fab_sim.maps import Hit
 from fab_sim.modes import MODES, Mode
 from fab_sim.randomness import generator
 from fab_sim.scenario import Equipment, Excursion, Reliability
+from fab_sim.scenario import SensorFault as ScenarioFault
+from fab_sim.sensor_faults import MAX_WAFERS, SensorFault, chance_faults
 
 __all__ = ["Illness", "Module", "ModuleRun"]
 
@@ -69,6 +71,8 @@ class ModuleRun:
         offset: (variables,) of the module's own, in wafer-to-wafer deviations.
         drift: (variables,) full drift; `aged` is the share of it that is there.
         levels: (variables,) set points, in the variables' units.
+        number: wafers the module had treated before, in all its life.
+        sensor_faults: that a scenario asked for.
         order: wafers the module has taken from this lot before, from 0.
         signature: place of a variable and its shift, of everything that is going wrong.
         metrology_shift: of the value measured afterwards, in its deviations.
@@ -82,7 +86,9 @@ class ModuleRun:
     aged: float
     levels: Floats
     metrology_shift: float
+    number: int = 0
     order: int = 0
+    sensor_faults: tuple[SensorFault, ...] = ()
     signature: list[tuple[int, float]] = field(default_factory=list)
     defect_shift: float = 0.0
     hits: list[Hit] = field(default_factory=list)
@@ -135,6 +141,9 @@ class Module:
         self._breakdowns = generator(key, "breakdown", self.name)
         self._downs = generator(key, "down", self.name)
         self._reliability = reliability
+        self._key = key
+        self._treated = 0
+        self._sensor_faults: list[SensorFault] = []
         self._until_breakdown = self._next_breakdown()
 
     @property
@@ -153,6 +162,7 @@ class Module:
             What it ended.
         """
         ended, self.illnesses = self.illnesses, []
+        self._sensor_faults.clear()
         self.wafers_since_pm = 0
         self.maintained_ms = now_ms
         self._offset = self._offset + _AFTER_PM * self._draw.normal(size=len(self._levels))
@@ -181,8 +191,37 @@ class Module:
         changed = self._changed.get(recipe)
         if changed or self.illnesses:
             self._unusual(run, changed or {}, slot, suffer, strength, now_ms)
+        if self._sensor_faults:
+            run.sensor_faults = tuple(self._sensor_faults)
         self._age()
         return run
+
+    def faults_of(self, run: ModuleRun) -> tuple[SensorFault, ...]:
+        """What the sensors of a run suffered from: what was said in the scenario, and chance.
+
+        Apart from `process`, as only a trace asks.
+        """
+        if not self._reliability.sensor_faults:
+            return run.sensor_faults
+        chance = chance_faults(self._key, self.name, self.kind, run.number)
+        return (*run.sensor_faults, *chance)
+
+    def sensor_fails(self, fault: ScenarioFault) -> SensorFault:
+        """A sensor begins to say something else than what is, until `sensor_mended`."""
+        begun = SensorFault(
+            module=self.name,
+            variable=fault.variable,
+            kind=fault.kind,
+            onset=self._treated,
+            until=MAX_WAFERS,
+        )
+        self._sensor_faults.append(begun)
+        return begun
+
+    def sensor_mended(self, fault: SensorFault) -> None:
+        """It tells the truth again; maintenance may have seen to it before."""
+        if fault in self._sensor_faults:
+            self._sensor_faults.remove(fault)
 
     def _unusual(
         self,
@@ -225,6 +264,7 @@ class Module:
     def _age(self) -> None:
         """A wafer older: maintenance or a breakdown may be due."""
         self.wafers_since_pm += 1
+        self._treated += 1
         self._until_breakdown -= 1
         limit = self._reliability.pm_wafers
         if self.down_due:

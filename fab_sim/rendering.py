@@ -29,7 +29,7 @@ from fab_sim.modules import Illness, Module, ModuleRun
 from fab_sim.randomness import generator
 from fab_sim.scenario import Scenario, Step
 from fab_sim.tally import Tally
-from fab_sim.traces import SAMPLE_PERIOD_MS, render_trace, variable_names
+from fab_sim.traces import draw_trace, sample_period_ms, variable_names
 from fab_sim.truth import TruthBook, TruthSink, WaferTruth
 
 __all__ = ["Renderer"]
@@ -190,12 +190,14 @@ class Renderer:
         self.happened += 1
         if self.silent or not self._wants[Stream.TRACES]:
             return
-        values = render_trace(
+        drawn = draw_trace(
             module.kind,
             step.minutes,
             run.levels,
             run.shifts,
-            generator(self._key, "trace", wafer.substrate_id, place),
+            order=run.order,
+            faults=module.faults_of(run),
+            random=generator(self._key, "trace", wafer.substrate_id, place),
         )
         self._events.append(
             Trace(
@@ -212,8 +214,9 @@ class Renderer:
                 step=step.name,
                 sequence=place,
                 variables=variable_names(module.kind),
-                sample_period_ms=float(SAMPLE_PERIOD_MS),
-                values=Array.of(values),
+                sample_period_ms=sample_period_ms(module.kind, step.minutes),
+                values=Array.of(drawn.values),
+                times_ms=Array.of(drawn.times_ms),
             )
         )
 

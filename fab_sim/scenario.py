@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from fab_sim.sensor_faults import FaultKind
+
 __all__ = [
+    "NEVER_DOWN",
     "Equipment",
     "Excursion",
     "Lots",
@@ -17,7 +20,6 @@ __all__ = [
     "Sampling",
     "Scenario",
     "SensorFault",
-    "SensorFaultKind",
     "Step",
 ]
 
@@ -30,8 +32,6 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Side = Annotated[int, msgspec.Meta(ge=10, le=200)]
 Hours = Annotated[float, msgspec.Meta(ge=0.0, le=10_000.0)]
 Wafers = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
-
-SensorFaultKind = Literal["stuck", "spike", "drop_out", "quantised"]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,13 +118,16 @@ class Reliability(_Part, frozen=True, kw_only=True):
     Attributes:
         pm_wafers: wafers from one planned maintenance to the next; None plans none.
         breakdown_wafers: mean number of wafers between breakdowns; None has none.
-        sensor_fault_wafers: mean number of wafers of a module between faults of one of its sensors;
-            None has none.
+        sensor_faults: whether sensors fail by chance, for some wafers at a time.
     """
 
     pm_wafers: Wafers | None = 4000
     breakdown_wafers: Wafers | None = 2500
-    sensor_fault_wafers: Wafers | None = 3000
+    sensor_faults: bool = True
+
+
+NEVER_DOWN = Reliability(pm_wafers=None, breakdown_wafers=None, sensor_faults=False)
+"""Nothing ever goes down by itself."""
 
 
 class Excursion(_Part, frozen=True, kw_only=True):
@@ -159,7 +162,7 @@ class SensorFault(_Part, frozen=True, kw_only=True):
 
     Attributes:
         variable: the sensor's name.
-        kind: 'stuck' at one value, now and then a 'spike', 'drop_out' (NaN), or 'quantised'.
+        kind: 'stuck' at one value, now and then a 'spike', 'dropout' (NaN), or 'quantised'.
         site: where; None at every site that runs the scenario.
         onset_h: from when.
         until_h: until when; None until the module's next maintenance.
@@ -169,7 +172,7 @@ class SensorFault(_Part, frozen=True, kw_only=True):
     equipment: Name
     module: Name
     variable: Name
-    kind: SensorFaultKind
+    kind: FaultKind
     site: SiteName | None = None
     onset_h: Hours
     until_h: Hours | None = None

@@ -11,6 +11,7 @@ from fabpilot.benchmarks.latency import measure_latency
 from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
+from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
@@ -150,5 +151,6 @@ def register(app: typer.Typer) -> None:
     bench.command("latency")(latency)
     bench.command("scale")(scale)
     bench.command("sim")(sim)
+    bench.command("early")(early)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")

@@ -96,7 +96,7 @@ def test_there_are_scenarios_for_every_mode_and_many_kinds_of_trouble() -> None:
         (BASE + "lots:\n  total: 1000000000\n", 4, "lots.total", "1000000"),
         (BASE + "lots:\n  every_min: 5\n", 4, "lots.every_min", "not a key"),
         (BASE + "sites: [kr1, kr1]\n", 3, "sites[1]", "twice"),
-        (BASE + "sites: [KR 1]\n", 3, "sites[0]", "pattern"),
+        (BASE + "sites: [KR 1]\n", 3, "sites[0]", "regex"),
         (
             BASE + "sites: [kr1]\nexcursions:\n  - {id: x, mode: rf_match_drift,"
             " equipment: ETCH-01, module: A, onset_h: 1, site: us1}\n",
@@ -171,7 +171,7 @@ def test_what_is_no_scenario_at_all_is_refused(tmp_path: Path, text: str, words:
 
 
 def test_an_unknown_name_lists_the_built_in_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no scenario 'nowhere'.*demo, mixed, quiet"):
+    with pytest.raises(ConfigError, match=r"no scenario 'nowhere'.*aborts, .*demo, .*quiet"):
         load_scenario("nowhere")
 
 
