@@ -132,7 +132,7 @@ class Hotelling:
 
     def alarms(self, features: Floats) -> bool:
         """Whether an observation is outside."""
-        return self.distance(features) > self.limit
+        return bool(self.distance(features) > self.limit)
 
 
 def step_means(kind: str, values: npt.NDArray[np.float32]) -> Floats:
