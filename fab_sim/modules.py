@@ -201,9 +201,10 @@ class Module:
 
         Apart from `process`, as only a trace asks.
         """
-        if not self._reliability.sensor_faults:
+        mean = self._reliability.sensor_fault_wafers
+        if mean is None:
             return run.sensor_faults
-        chance = chance_faults(self._key, self.name, self.kind, run.number)
+        chance = chance_faults(self._key, self.name, self.kind, run.number, float(mean))
         return (*run.sensor_faults, *chance)
 
     def sensor_fails(self, fault: ScenarioFault) -> SensorFault:

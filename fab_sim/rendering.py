@@ -190,6 +190,7 @@ class Renderer:
         self.happened += 1
         if self.silent or not self._wants[Stream.TRACES]:
             return
+        most = self._scenario.sampling.trace_rows
         drawn = draw_trace(
             module.kind,
             step.minutes,
@@ -197,6 +198,7 @@ class Renderer:
             run.shifts,
             order=run.order,
             faults=module.faults_of(run),
+            most=most,
             random=generator(self._key, "trace", wafer.substrate_id, place),
         )
         self._events.append(
@@ -214,7 +216,7 @@ class Renderer:
                 step=step.name,
                 sequence=place,
                 variables=variable_names(module.kind),
-                sample_period_ms=sample_period_ms(module.kind, step.minutes),
+                sample_period_ms=sample_period_ms(module.kind, step.minutes, most),
                 values=Array.of(drawn.values),
                 times_ms=Array.of(drawn.times_ms),
             )

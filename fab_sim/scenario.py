@@ -101,6 +101,7 @@ class Sampling(_Part, frozen=True, kw_only=True):
         metrology_wafers: wafers of a lot that metrology and inspection measure.
         every_lots: of so many lots one is measured; the others pass by.
         sites: measured on each.
+        trace_rows: of a trace at most; longer recipes are sampled more slowly.
         review_images: pictures of defects taken of each inspected wafer.
         test_delay_h: from the last step to electrical test.
     """
@@ -108,6 +109,7 @@ class Sampling(_Part, frozen=True, kw_only=True):
     metrology_wafers: Annotated[int, msgspec.Meta(ge=0, le=25)] = 3
     every_lots: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
     sites: Annotated[int, msgspec.Meta(ge=1, le=49)] = 9
+    trace_rows: Annotated[int, msgspec.Meta(ge=40, le=240)] = 240
     review_images: Annotated[int, msgspec.Meta(ge=0, le=20)] = 1
     test_delay_h: Hours = 2.0
 
@@ -118,15 +120,15 @@ class Reliability(_Part, frozen=True, kw_only=True):
     Attributes:
         pm_wafers: wafers from one planned maintenance to the next; None plans none.
         breakdown_wafers: mean number of wafers between breakdowns; None has none.
-        sensor_faults: whether sensors fail by chance, for some wafers at a time.
+        sensor_fault_wafers: mean number of wafers of a module between faults of one of its sensors.
     """
 
     pm_wafers: Wafers | None = 4000
     breakdown_wafers: Wafers | None = 2500
-    sensor_faults: bool = True
+    sensor_fault_wafers: Wafers | None = 4000
 
 
-NEVER_DOWN = Reliability(pm_wafers=None, breakdown_wafers=None, sensor_faults=False)
+NEVER_DOWN = Reliability(pm_wafers=None, breakdown_wafers=None, sensor_fault_wafers=None)
 """Nothing ever goes down by itself."""
 
 

@@ -5,6 +5,7 @@ on names alone (site, seed, module, sensor), so that a fab which catches up afte
 without having drawn anything.
 """
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from fab_sim.randomness import generator, logic_random
 __all__ = [
     "FAULT_KINDS",
     "MAX_WAFERS",
+    "WAFERS_PER_FAULT",
     "FaultKind",
     "SensorFault",
     "active",
@@ -31,7 +33,7 @@ FAULT_KINDS: tuple[FaultKind, ...] = ("stuck", "spike", "dropout", "quantised")
 
 # A module has some twenty sensors; one of them begins to fail about once in so many wafers, which
 # is a few weeks of a busy module, and somebody has seen to it within a shift or two.
-_WAFERS_PER_FAULT, _MEAN_WAFERS = 4000, 12
+WAFERS_PER_FAULT, _MEAN_WAFERS = 4000.0, 12.0
 # Chance faults are drawn block by block, so that any wafer's are found without the ones before.
 _BLOCK = 1000
 
@@ -66,7 +68,9 @@ class SensorFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     until: WaferCount
 
 
-def chance_faults(key: str, module: str, kind: str, wafer: int) -> tuple[SensorFault, ...]:
+def chance_faults(
+    key: str, module: str, kind: str, wafer: int, wafers_per_fault: float = WAFERS_PER_FAULT
+) -> tuple[SensorFault, ...]:
     """Faults by chance that a module's sensors have while it treats a wafer.
 
     Args:
@@ -74,21 +78,27 @@ def chance_faults(key: str, module: str, kind: str, wafer: int) -> tuple[SensorF
         module: 'equipment/module'.
         kind: of the module.
         wafer: how many wafers it has treated before, in all its life.
+        wafers_per_fault: wafers through a module from one fault of its sensors to the next, on
+            average; infinite for sensors that never fail.
     """
     block = wafer // _BLOCK
-    drawn = _drawn(key, module, kind, block)
+    drawn = _drawn(key, module, kind, block, wafers_per_fault)
     # One that began in the block before may last into this one.
-    before = _drawn(key, module, kind, block - 1) if block else ()
+    before = _drawn(key, module, kind, block - 1, wafers_per_fault) if block else ()
     return active((*before, *drawn), module, wafer) if before or drawn else ()
 
 
 @lru_cache(maxsize=1024)
-def _drawn(key: str, module: str, kind: str, block: int) -> tuple[SensorFault, ...]:
+def _drawn(
+    key: str, module: str, kind: str, block: int, wafers_per_fault: float
+) -> tuple[SensorFault, ...]:
     chance = logic_random(key, "sensor-faults", module, block)
     variables = KINDS[kind].variables
+    if not variables or not math.isfinite(wafers_per_fault):
+        return ()
     found = []
-    at = block * _BLOCK + chance.expovariate(1.0 / _WAFERS_PER_FAULT)
-    while variables and at < (block + 1) * _BLOCK:
+    at = block * _BLOCK + chance.expovariate(1.0 / wafers_per_fault)
+    while at < (block + 1) * _BLOCK:
         onset = int(at)
         lasts = 1 + min(int(chance.expovariate(1.0 / _MEAN_WAFERS)), _BLOCK - 1)
         found.append(
@@ -100,7 +110,7 @@ def _drawn(key: str, module: str, kind: str, block: int) -> tuple[SensorFault, .
                 until=onset + lasts,
             )
         )
-        at += chance.expovariate(1.0 / _WAFERS_PER_FAULT)
+        at += chance.expovariate(1.0 / wafers_per_fault)
     return tuple(found)
 
 

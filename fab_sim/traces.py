@@ -89,18 +89,18 @@ def variable_names(kind: str) -> tuple[str, ...]:
     return tuple(variable.name for variable in KINDS[kind].variables)
 
 
-def sample_count(kind: str, minutes: float) -> int:
-    """Rows of a trace of a recipe that takes so long.
+def sample_count(kind: str, minutes: float, most: int = MAX_SAMPLES) -> int:
+    """Rows of a trace of a recipe that takes so long, `most` at most.
 
-    >>> sample_count("etch", 1.0), sample_count("diffusion", 120.0)
-    (120, 240)
+    >>> sample_count("etch", 1.0), sample_count("diffusion", 120.0), sample_count("etch", 1.0, 60)
+    (120, 240, 60)
     """
-    return min(max(int(minutes * 60.0 * KINDS[kind].rate_hz), _MIN_SAMPLES), MAX_SAMPLES)
+    return min(max(int(minutes * 60.0 * KINDS[kind].rate_hz), _MIN_SAMPLES), most)
 
 
-def sample_period_ms(kind: str, minutes: float) -> float:
-    """Time between two rows of it: they cover the recipe."""
-    return minutes * 60_000.0 / sample_count(kind, minutes)
+def sample_period_ms(kind: str, minutes: float, most: int = MAX_SAMPLES) -> float:
+    """Nominal time between two rows of it: they cover the recipe."""
+    return minutes * 60_000.0 / sample_count(kind, minutes, most)
 
 
 @lru_cache(maxsize=512)
@@ -124,6 +124,7 @@ def draw_trace(
     order: int,
     faults: Sequence[SensorFault],
     random: np.random.Generator,
+    most: int = MAX_SAMPLES,
 ) -> DrawnTrace:
     """The trace of one wafer, or of one batch.
 
@@ -136,11 +137,12 @@ def draw_trace(
             which finds the module cold.
         faults: of the module's sensors, those that show on this wafer.
         random: the trace's own stream.
+        most: rows; a recipe that would need more is sampled more slowly.
     """
     return _draw(
         kind,
-        sample_count(kind, minutes),
-        sample_period_ms(kind, minutes),
+        sample_count(kind, minutes, most),
+        sample_period_ms(kind, minutes, most),
         levels,
         shifts,
         order,

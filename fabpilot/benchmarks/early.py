@@ -18,9 +18,9 @@ from scipy.stats import f as fisher_f
 
 from contracts.wafer_map import FAIL, OFF
 from fab_sim.kinds import KINDS
-from fab_sim.maps import probe_wafer
+from fab_sim.maps import Hit, probe_wafer
 from fab_sim.modes import MODES
-from fab_sim.modules import Module, ModuleRun
+from fab_sim.modules import Module
 from fab_sim.randomness import generator, logic_random
 from fab_sim.scenario import NEVER_DOWN, Equipment, Excursion, Product
 from fab_sim.traces import draw_trace, phase_slices
@@ -86,6 +86,7 @@ class EarlyBench(msgspec.Struct, frozen=True):
         designed_for: what the limit was computed for.
         trained_wafers: of a module before it is judged.
         growth_wafers: from onset to full growth.
+        magnitude: of the modes.
         doubled_rate: the share of failed dies that counts as doubled.
     """
 
@@ -99,6 +100,7 @@ class EarlyBench(msgspec.Struct, frozen=True):
     designed_for: float
     trained_wafers: int
     growth_wafers: int
+    magnitude: float
     doubled_rate: float
     seeds: list[int]
     machine: str
@@ -152,7 +154,7 @@ def step_means(kind: str, values: npt.NDArray[np.float32]) -> Floats:
 
 class _Wafer(NamedTuple):
     features: Floats
-    run: ModuleRun
+    hits: Sequence[Hit]
 
 
 class _Bench:
@@ -189,11 +191,11 @@ class _Bench:
             faults=(),
             random=generator(self._key, self.kind, "trace", number),
         )
-        return _Wafer(step_means(self.kind, drawn.values), run)
+        return _Wafer(step_means(self.kind, drawn.values), run.hits)
 
-    def tested(self, run: ModuleRun, *name: str | int) -> tuple[float, bool]:
-        """Share of failed dies of a wafer that was treated; whether a cause shows as a pattern."""
-        return _tested(run, self._key, self.kind, *name)
+    def tested(self, hits: Sequence[Hit], *name: str | int) -> tuple[float, bool]:
+        """Share of failed dies of a wafer with these hits; whether a cause shows as a pattern."""
+        return _tested(hits, self._key, self.kind, *name)
 
 
 class _Seen(NamedTuple):
@@ -213,6 +215,7 @@ def measure_early(
     seeds: Sequence[int],
     *,
     growth_wafers: int,
+    magnitude: float = 1.0,
     trained: int,
     quiet: int,
     wafers_per_false_alarm: float,
@@ -223,13 +226,13 @@ def measure_early(
     Args:
         seeds: a module of each kind is made of each.
         growth_wafers: from onset to full growth.
+        magnitude: of the modes, 1 as docs/fab.md describes them.
         trained: quiet wafers that a detector is trained on.
         quiet: further ones, on which its false alarms are counted.
         wafers_per_false_alarm: what its limit is computed for.
         progress: called after every module.
     """
-    healthy = ModuleRun(np.zeros(0), np.zeros(0), 0.0, np.zeros(0), 0.0)
-    rate = statistics.fmean(_tested(healthy, "bench-quiet", n)[0] for n in range(_PROBED))
+    rate = statistics.fmean(_tested((), "bench-quiet", n)[0] for n in range(_PROBED))
     found: dict[tuple[str, str], list[_Seen]] = {}
     false_alarms = 0
     kinds = bench_kinds()
@@ -241,7 +244,7 @@ def measure_early(
             false_alarms += sum(detector.alarms(bench.treat().features) for _ in range(quiet))
             for name in sorted(name for name, mode in MODES.items() if kind in mode.kinds):
                 sick = copy.deepcopy(bench)
-                seen = _grow(sick, name, detector, growth_wafers, 2.0 * rate)
+                seen = _grow(sick, name, detector, growth_wafers, magnitude, 2.0 * rate)
                 found.setdefault((name, kind), []).append(seen)
             progress()
     modes = [_lead(mode, kind, runs) for (mode, kind), runs in sorted(found.items())]
@@ -260,13 +263,21 @@ def measure_early(
         designed_for=wafers_per_false_alarm,
         trained_wafers=trained,
         growth_wafers=growth_wafers,
+        magnitude=magnitude,
         doubled_rate=2.0 * rate,
         seeds=list(seeds),
         machine=machine(),
     )
 
 
-def _grow(bench: _Bench, mode: str, detector: Hotelling, growth: int, doubled: float) -> _Seen:
+def _grow(
+    bench: _Bench,
+    mode: str,
+    detector: Hotelling,
+    growth: int,
+    magnitude: float,
+    doubled: float,
+) -> _Seen:
     """Treat wafers while a mode grows, until it was seen and a wafer suffered from it."""
     excursion = Excursion(
         id=mode.replace("_", "-"),
@@ -275,6 +286,7 @@ def _grow(bench: _Bench, mode: str, detector: Hotelling, growth: int, doubled: f
         module="A",
         onset_wafers=0,
         growth_wafers=growth,
+        magnitude=magnitude,
     )
     bench.module.fall_ill(excursion, "bench", 0)
     seen = hurt = shown = 0
@@ -282,8 +294,8 @@ def _grow(bench: _Bench, mode: str, detector: Hotelling, growth: int, doubled: f
         wafer = bench.treat()
         if not seen and detector.alarms(wafer.features):
             seen = number
-        if wafer.run.hits and not (hurt and shown):
-            share, pattern = bench.tested(wafer.run, mode, number)
+        if wafer.hits and not (hurt and shown):
+            share, pattern = bench.tested(wafer.hits, mode, number)
             hurt = hurt or (number if share >= doubled else 0)
             shown = shown or (number if pattern else 0)
         if seen and hurt and shown:
@@ -312,12 +324,12 @@ def _ahead(runs: Sequence[tuple[int, int]]) -> list[int]:
     return [bad - seen if seen else -bad for seen, bad in runs if bad]
 
 
-def _tested(run: ModuleRun, *name: str | int) -> tuple[float, bool]:
+def _tested(hits: Sequence[Hit], *name: str | int) -> tuple[float, bool]:
     """Share of the dies that failed, and whether a cause shows as a pattern."""
     probed = probe_wafer(
         _PRODUCT,
-        run.hits,
-        detuned=run.detuned,
+        hits,
+        detuned=0.0,
         variety=_VARIETY,
         random=generator("probe", *name),
     )

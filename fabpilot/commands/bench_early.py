@@ -17,6 +17,9 @@ def early(
     growth_wafers: Annotated[
         int, typer.Option("--growth-wafers", min=1, max=10_000, help="From onset to full growth.")
     ] = 16,
+    magnitude: Annotated[
+        float, typer.Option("--magnitude", min=0.1, max=3.0, help="Of the modes, 1 is full.")
+    ] = 1.0,
     trained: Annotated[
         int, typer.Option("--trained", min=200, help="Quiet wafers to train a detector on.")
     ] = 600,
@@ -41,6 +44,7 @@ def early(
         result = measure_early(
             range(seed, seed + seeds),
             growth_wafers=growth_wafers,
+            magnitude=magnitude,
             trained=trained,
             quiet=quiet,
             wafers_per_false_alarm=arl,

@@ -113,6 +113,17 @@ def test_chance_faults_depend_on_names_alone() -> None:
         assert chance_faults("kr1:1", "E-01/A", "etch", wafer) == forward[wafer]
 
 
+def test_sensors_may_fail_more_often_or_never() -> None:
+    def sick(wafers_per_fault: float) -> int:
+        return sum(
+            bool(chance_faults("kr1:1", "E-01/A", "etch", wafer, wafers_per_fault))
+            for wafer in range(10_000)
+        )
+
+    assert sick(float("inf")) == 0
+    assert sick(200.0) > 3 * sick(4000.0)
+
+
 def test_what_has_no_sensors_has_no_faults() -> None:
     assert all(chance_faults("kr1:1", "M-01/A", "metrology", n) == () for n in range(0, 9000, 500))
 
