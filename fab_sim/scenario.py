@@ -47,6 +47,8 @@ class Product(_Part, frozen=True, kw_only=True):
         wafer_diameter_mm: 100 to 450.
         weight: how often lots of it start, relative to the other products.
         random_share: share of dies that fail for no cause, on average.
+        reticle_rows: dies of one exposure, from top to bottom; a defect of the reticle repeats.
+        reticle_columns: the same, from left to right.
     """
 
     id: Name
@@ -55,6 +57,9 @@ class Product(_Part, frozen=True, kw_only=True):
     wafer_diameter_mm: Annotated[float, msgspec.Meta(ge=100.0, le=450.0)] = 300.0
     weight: Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)] = 1.0
     random_share: Annotated[float, msgspec.Meta(ge=0.0, le=0.3)] = 0.05
+    # A field is 33 mm by 26 mm at most: 4 by 3 dies of the default product.
+    reticle_rows: Annotated[int, msgspec.Meta(ge=1, le=20)] = 4
+    reticle_columns: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
 
 
 class Step(_Part, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from fab_sim.economy import COSTS
-from fab_sim.fields import disc
 from fab_sim.modules import Module
 from fab_sim.scenario import Scenario
 
@@ -106,13 +105,8 @@ class Tally:
 
     @property
     def dies_per_wafer(self) -> float:
-        """Dies on a wafer, mean over the products by their weight."""
-        products = self.scenario.products
-        weight = sum(product.weight for product in products)
-        return (
-            sum(product.weight * len(disc(product.rows, product.columns).r) for product in products)
-            / weight
-        )
+        """Dies on a wafer, mean over those tested."""
+        return self.dies / self.wafers if self.wafers else 0.0
 
     @property
     def value(self) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from contracts.errors import ConfigError
 from fab_sim import ModuleHour, WaferTruth
-from fab_sim.maps import KILLERS
+from fab_sim.maps import BY_CHANCE, BY_EDGE, BY_RETICLE, BY_TESTER
 
 try:
     import pyarrow as pa
@@ -27,6 +27,7 @@ except ImportError as error:  # pragma: no cover
 
 __all__ = ["TruthFiles"]
 
+_KILLERS = {BY_CHANCE: "chance", BY_EDGE: "edge", BY_RETICLE: "reticle", BY_TESTER: "test"}
 # Rows that are kept before they are written together.
 _ROWS = 50_000
 
@@ -191,7 +192,7 @@ class TruthFiles:
             substrate_id=[truth.substrate_id] * len(codes),
             row=rows.tolist(),
             column=columns.tolist(),
-            killed_by=[hits[code - 1].mode if code > 0 else KILLERS[code] for code in codes],
+            killed_by=[hits[code - 1].mode if code > 0 else _KILLERS[code] for code in codes],
             cause=[hits[code - 1].cause if code > 0 else "" for code in codes],
         )
 

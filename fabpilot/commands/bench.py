@@ -12,6 +12,7 @@ from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
 from fabpilot.commands.bench_early import early
+from fabpilot.commands.bench_realism import realism
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
@@ -152,5 +153,6 @@ def register(app: typer.Typer) -> None:
     bench.command("scale")(scale)
     bench.command("sim")(sim)
     bench.command("early")(early)
+    bench.command("realism")(realism)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")
