@@ -15,6 +15,7 @@ from contracts.events import (
     Event,
     Metrology,
     ProcessEvent,
+    ReviewImage,
     Trace,
     WaferMap,
 )
@@ -27,6 +28,8 @@ from fab_sim.maps import Hit, probe_wafer
 from fab_sim.metrology import measure, site_positions
 from fab_sim.modules import Illness, Module, ModuleRun
 from fab_sim.randomness import generator
+from fab_sim.review_images import REVIEW_PIXEL_SIZE_NM, draw_review_image, encode_png
+from fab_sim.review_sites import review_sites
 from fab_sim.scenario import Scenario, Step
 from fab_sim.tally import Tally
 from fab_sim.traces import draw_trace, sample_period_ms, variable_names
@@ -233,6 +236,41 @@ class Renderer:
         self.tally.measurements += 1
         for item in wafer.to_inspect:
             self._judged(lot, wafer, module, item, KINDS[item.kind].defects, "inspection")
+        if wafer.to_inspect:
+            self._reviewed(lot, wafer, wafer.to_inspect[-1])
+
+    def _reviewed(self, lot: Lot, wafer: Wafer, latest: ToMeasure) -> None:
+        """Pictures were taken of some of the defects found, whichever step they came from."""
+        count = self._scenario.sampling.review_images
+        self.happened += count
+        if self.silent or not self._wants[Stream.REVIEW_IMAGES]:
+            return
+        random = generator(self._key, "review", wafer.substrate_id, latest.place)
+        sites = review_sites(
+            wafer.hits,
+            lot.product,
+            lot.product.wafer_diameter_mm,
+            count,
+            random,
+            variety=self._scenario.variety,
+        )
+        for number, site in enumerate(sites):
+            image = draw_review_image(site.kind, random=random)
+            self._events.append(
+                ReviewImage(
+                    event_id=self._id("review", wafer.substrate_id, latest.place, number),
+                    site=self._site,
+                    time_ms=self.now_ms,
+                    lot_id=lot.lot_id,
+                    substrate_id=wafer.substrate_id,
+                    slot=wafer.slot,
+                    step=latest.step,
+                    x_mm=site.x_mm,
+                    y_mm=site.y_mm,
+                    pixel_size_nm=REVIEW_PIXEL_SIZE_NM,
+                    png=encode_png(image),
+                )
+            )
 
     def _judged(
         self,

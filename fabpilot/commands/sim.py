@@ -1,4 +1,4 @@
-"""`fabpilot sim`: the synthetic fab alone, onto the log, or to its end under a policy."""
+"""`fabpilot sim`: the synthetic fab alone: on the log, to its end under a policy, as pictures."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +17,7 @@ from contracts.events import Event, WaferMap
 from control.policy import load_policy
 from fab_sim import Scenario, builtin_scenarios, load_scenario
 from fabpilot.commands.options import JsonOption, SiteOption
+from fabpilot.commands.sim_show import show
 from fabpilot.fab_judge import JudgedRun, PolicyName, judge_fab
 from fabpilot.fab_policies import AdvisorPolicy
 from fabpilot.fab_runner import FabReport, FabRunner
@@ -262,4 +263,5 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     sim = typer.Typer(help="The synthetic fab.", no_args_is_help=True)
     sim.command("run")(run)
+    sim.command("show")(show)
     app.add_typer(sim, name="sim")

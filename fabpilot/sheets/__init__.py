@@ -1,0 +1,1 @@
+"""Sheets to look at: what a scenario's fab makes, as pictures."""
