@@ -16,6 +16,7 @@ from contracts.topics import Stream
 
 __all__ = [
     "EVENT_TYPES",
+    "LOT_ACTIONS",
     "Action",
     "ActionKind",
     "ActionStatus",
@@ -37,7 +38,17 @@ __all__ = [
 ]
 
 Severity = Literal["critical", "high", "medium", "low"]
-ActionKind = Literal["hold_lot", "inhibit_module", "adjust_recipe", "schedule_pm"]
+ActionKind = Literal[
+    "hold_lot",
+    "release_lot",
+    "inhibit_module",
+    "release_module",
+    "adjust_recipe",
+    "request_metrology",
+    "schedule_pm",
+]
+# Actions on a lot; the others are on a module.
+LOT_ACTIONS: frozenset[ActionKind] = frozenset({"hold_lot", "release_lot", "request_metrology"})
 ActionStatus = Literal["proposed", "approved", "rejected", "applied", "failed"]
 # SEMI E10 equipment states.
 E10State = Literal[
@@ -136,8 +147,10 @@ class Trace(Event, frozen=True, kw_only=True):
 
     Attributes:
         variables: names, with the unit as suffix (`rf_power_w`, `pressure_pa`, `wall_temp_c`).
-        sample_period_ms: time between rows.
+        sample_period_ms: nominal time between rows.
         values: (samples, variables) float32; NaN where a sensor gave nothing.
+        times_ms: (samples,) float32, when each row was really read, from the start of the trace,
+            rising; None where the rows are exactly one period apart.
     """
 
     ce_type: ClassVar[str] = "fabpilot.trace.v1"
@@ -155,6 +168,7 @@ class Trace(Event, frozen=True, kw_only=True):
     variables: tuple[str, ...]
     sample_period_ms: float
     values: Array
+    times_ms: Array | None = None
 
     @property
     def key(self) -> str:
@@ -410,8 +424,8 @@ class Action(Event, frozen=True, kw_only=True):
         action_id: the same for all stages.
         by: who or which policy brought it to this stage.
         comment: their words, or the fab's reason for a failure.
-        equipment_id: the target of everything but `hold_lot`.
-        lot_id: the target of `hold_lot`.
+        equipment_id: the target of everything that is not in `LOT_ACTIONS`.
+        lot_id: the target of what is.
         recipe_id: with `parameter`, what `adjust_recipe` changes.
         value: the parameter's new value, in the unit its name ends with.
         expected_good_dies: gain over doing nothing, per lot still to come.

@@ -89,6 +89,15 @@ class RecipeParameter(_Section, frozen=True):
     max_step: float
 
 
+# The kinds of action that the advisor proposes; the policy has a word on each.
+PROPOSED_KINDS: tuple[ActionKind, ...] = (
+    "hold_lot",
+    "inhibit_module",
+    "adjust_recipe",
+    "schedule_pm",
+)
+
+
 class Economics(_Section, frozen=True):
     """What things are worth, in good dies.
 
@@ -227,8 +236,7 @@ def _contradictions(policy: Policy) -> list[tuple[tuple[str, ...], str]]:
         demand(f"economics/kill_ratio/{pattern}", ratio, 0.0, 1.0)
     if "default" not in economics.kill_ratio:
         wrong.append((("economics", "kill_ratio"), "needs a ratio for 'default'"))
-    kinds: tuple[ActionKind, ...] = ActionKind.__args__  # type: ignore[attr-defined]
-    for kind in kinds:
+    for kind in PROPOSED_KINDS:
         for section, has in (
             (("approvals",), kind in policy.approvals),
             (("economics", "success"), kind in economics.success),

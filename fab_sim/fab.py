@@ -1,7 +1,7 @@
 """The synthetic fab, one step at a time."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import simpy
@@ -9,16 +9,21 @@ import simpy
 from contracts.errors import ConfigError, GuardRailError
 from contracts.events import Action, ActionStatus, Event
 from contracts.ids import check_site
-from fab_sim.line import Line
+from contracts.topics import Stream
+from fab_sim.line import HOUR_MS, Line
+from fab_sim.modules import Illness, Module
 from fab_sim.orders import obey
+from fab_sim.qualification import Qualified, qualify
 from fab_sim.rendering import Renderer
 from fab_sim.scenario import Scenario
-from fab_sim.truth import TrueExcursion
+from fab_sim.tally import Tally
+from fab_sim.truth import ModuleHour, TrueExcursion, TruthSink
 
 __all__ = ["Fab"]
 
 # Ids of actions are remembered to obey each once; far more than are ever open at a time.
 _REMEMBERED_ACTIONS = 10_000
+_NEVER = float("inf")
 
 
 class Fab:
@@ -31,18 +36,32 @@ class Fab:
         site: its name; sites differ in their habits.
         seed: instead of the scenario's own.
         start_ms: the fab's clock at the start, milliseconds since the epoch, UTC.
+        streams: that somebody wants; a fab that need not draw traces is faster. What happens is
+            the same whatever is wanted.
+        sink: is told what really happened.
 
     Raises:
         ConfigError: `site` is no site name.
     """
 
     def __init__(
-        self, scenario: Scenario, *, site: str, seed: int | None = None, start_ms: int
+        self,
+        scenario: Scenario,
+        *,
+        site: str,
+        seed: int | None = None,
+        start_ms: int,
+        streams: Collection[Stream] = frozenset(Stream),
+        sink: TruthSink | None = None,
     ) -> None:
         self._site = check_site(site)
+        self._scenario = scenario = scenario.at(self._site)
+        self._start_ms = start_ms
+        self._sink = sink
+        self._hour = 0
         self._seed = scenario.seed if seed is None else seed
         self._env = simpy.Environment(initial_time=start_ms)
-        self._renderer = Renderer(scenario, self._site, self._seed)
+        self._renderer = Renderer(scenario, self._site, self._seed, streams, sink)
         self._renderer.now_ms = start_ms
         self._line = Line(self._env, scenario, self._site, self._seed, self._renderer)
         self._tick = 0
@@ -63,6 +82,39 @@ class Fab:
     def wafers_done(self) -> int:
         """Wafers tested so far, each with its map."""
         return self._renderer.wafers_done
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of a scenario's `total` of lots are done, and every action is obeyed."""
+        return not self._pending and self._line.all_done
+
+    @property
+    def tally(self) -> Tally:
+        """What the run was worth so far."""
+        return self._renderer.tally
+
+    @property
+    def modules(self) -> Mapping[str, Module]:
+        """The modules and their hidden state, by 'equipment/module': for the truth, not the log."""
+        return self._line.modules
+
+    def sick(self) -> Sequence[tuple[Module, Illness]]:
+        """What is wrong right now, module by module; truth, like `modules`."""
+        return self._renderer.sick
+
+    def visits_to_come(self, kind: str) -> float:
+        """Wafers that modules of a kind have yet to process; truth, like `modules`."""
+        return self._line.visits_to_come(kind)
+
+    def qualifications(self) -> dict[tuple[str, str], Qualified]:
+        """How every module was qualified, by module and measured parameter: no secret in a fab."""
+        sampling = self._scenario.sampling
+        diameter = self._scenario.products[0].wafer_diameter_mm
+        return {
+            (name, found.parameter): found
+            for name, module in self._line.modules.items()
+            for found in qualify(module, sampling.sites, diameter)
+        }
 
     def truth(self) -> tuple[TrueExcursion, ...]:
         """What really went wrong so far, by onset. Never goes onto the log."""
@@ -96,8 +148,8 @@ class Fab:
         """Go on to the next thing that happens.
 
         Returns:
-            The events of one moment, in order. Empty only when nothing will ever happen again: all
-            lots of a scenario with a `total` are done.
+            The events of one moment, in order. Where all streams are wanted it is empty only when
+            nothing will ever happen again; else see `finished`.
         """
         due, self._pending = self._pending, []
         return self._step(due)
@@ -150,21 +202,45 @@ class Fab:
             orders = sorted(due, key=lambda action: action.action_id)
             moment = self._env.timeout(1)
             moment.callbacks.append(lambda _: self._obey(orders))
+        env, renderer = self._env, self._renderer
         while True:
-            at = self._env.peek()
-            if at == float("inf"):
+            at = env.peek()
+            if at == _NEVER:
                 return []
-            self._renderer.now_ms = int(at)
-            while self._env.peek() == at:
-                self._env.step()
-            if self._renderer.happened:
+            renderer.now_ms = int(at)
+            if self._sink is not None and not renderer.silent:
+                self._tell_hours(self._sink, int(at))
+            while env.peek() == at:
+                env.step()
+            if renderer.happened:
                 self._tick += 1
-                return self._renderer.take()
+                return renderer.take()
+
+    def _tell_hours(self, sink: TruthSink, until_ms: int) -> None:
+        """How every module stood at the end of each hour that has passed."""
+        while self._start_ms + (self._hour + 1) * HOUR_MS <= until_ms:
+            self._hour += 1
+            sink.hour(
+                [
+                    ModuleHour(
+                        site=self._site,
+                        hour=self._hour,
+                        module=module.name,
+                        kind=module.kind,
+                        state=module.state,
+                        inhibited=module.inhibited,
+                        wafers_since_pm=module.wafers_since_pm,
+                        modes=tuple(illness.excursion.mode for illness in module.illnesses),
+                        progress=tuple(illness.progress() for illness in module.illnesses),
+                    )
+                    for module in self._line.modules.values()
+                ]
+            )
 
     def _obey(self, orders: list[Action]) -> None:
         for action in orders:
-            reason, touched = obey(self._line, action)
-            status: ActionStatus = "failed" if reason else "applied"
+            answer = obey(self._line, action)
+            status: ActionStatus = "failed" if answer.reason else "applied"
             self._renderer.add(
                 msgspec.structs.replace(
                     action,
@@ -172,9 +248,8 @@ class Fab:
                     time_ms=self.now_ms,
                     status=status,
                     by="fab",
-                    comment=reason,
+                    comment=answer.reason,
                 )
             )
-            if not reason:
-                for module in touched:
-                    self._renderer.state(module, f"{action.kind}, action {action.action_id}")
+            if not answer.reason:
+                self._renderer.obeyed(action, answer.touched)

@@ -4,25 +4,29 @@ Wafers of a lot are put into a new order at every step, as fabs do to keep cause
 taken by whichever module of the equipment is free next.
 """
 
+from bisect import bisect, bisect_left
+from collections import deque
 from collections.abc import Generator
+from itertools import accumulate
 from typing import Any, Protocol
 
 import simpy
 
 from contracts.events import E10State
-from fab_sim.kinds import KINDS, METROLOGY, TEST
-from fab_sim.lots import Lot, Wafer
+from fab_sim.kinds import INSPECTION, KINDS, METROLOGY, TEST
+from fab_sim.lots import Lot, Luck, ToMeasure, Wafer
 from fab_sim.maps import Hit
 from fab_sim.modules import Illness, Module, ModuleRun
 from fab_sim.randomness import logic_random
-from fab_sim.scenario import Equipment, Excursion, Scenario, Step
+from fab_sim.scenario import Equipment, Excursion, Scenario, SensorFault, Step
 
 __all__ = ["HOUR_MS", "Line", "Report"]
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 # Robot exchange between two wafers of a module, and carrier transport between two tools.
-_EXCHANGE_MS, _TRANSPORT_MIN = 12_000, (4.0, 10.0)
-_PM_H = (3.0, 5.0)
+_EXCHANGE_MS, _TRANSPORT_MIN = 15_000, (4.0, 10.0)
+# Planned maintenance, and the repair of a breakdown.
+_PM_H, _REPAIR_H = (3.0, 5.0), (1.0, 6.0)
 # A lot on hold for so long is scrapped: nobody is coming for it.
 _HOLD_LIMIT_MS = 72 * HOUR_MS
 # One-off mishaps: mostly handling, which scratches and leaves marks at one place.
@@ -34,6 +38,8 @@ _MISHAPS = (
     ("rf_match_drift", 1),
     ("particle_burst", 1),
 )
+# Kinds that take a lot as a whole and change nothing about it.
+_JUDGES = (METROLOGY, INSPECTION, TEST)
 
 Process = Generator[simpy.Event, Any, None]
 
@@ -45,6 +51,14 @@ class Report(Protocol):
         """A module is in another state, or is inhibited or released."""
         ...
 
+    def entered(self, lot: Lot) -> None:
+        """A lot has entered the line."""
+        ...
+
+    def left(self, lot: Lot, *, scrapped: bool) -> None:
+        """A lot has left the line, tested or scrapped."""
+        ...
+
     def started(self, lot: Lot, wafer: Wafer, module: Module, step: Step, place: int) -> None:
         """A wafer starts a step on a module; `place` is the step's place in the route."""
         ...
@@ -54,19 +68,17 @@ class Report(Protocol):
         ...
 
     def sensed(
-        self,
-        lot: Lot,
-        wafer: Wafer,
-        module: Module,
-        step: Step,
-        place: int,
-        run: ModuleRun,
+        self, lot: Lot, wafer: Wafer, module: Module, step: Step, place: int, run: ModuleRun
     ) -> None:
         """The sensors saw it being processed."""
         ...
 
     def measured(self, lot: Lot, wafer: Wafer, module: Module) -> None:
         """Metrology has measured a wafer's `to_measure`."""
+        ...
+
+    def inspected(self, lot: Lot, wafer: Wafer, module: Module) -> None:
+        """Inspection has looked for defects of a wafer's `to_inspect`."""
         ...
 
     def tested(self, lot: Lot, wafer: Wafer) -> None:
@@ -83,14 +95,28 @@ class Report(Protocol):
 
 
 class _Tool:
-    def __init__(self, spec: Equipment, key: str) -> None:
+    """Equipment: carriers dock at its load ports and are worked on one after another."""
+
+    def __init__(self, spec: Equipment, scenario: Scenario, key: str) -> None:
         self.spec = spec
-        self.modules = [Module(spec, name, key) for name in spec.modules]
-        self.busy = False
+        self.modules = [Module(spec, name, key, scenario.reliability) for name in spec.modules]
+        self.free_ports = spec.load_ports
+        self.docked: deque[simpy.Event] = deque()
+        # A cluster tool works on one carrier at a time with all its modules; where a module takes
+        # a whole lot, each works on its own.
+        self.one_by_one = not KINDS[spec.kind].batch and spec.kind not in _JUDGES
+        self.at_work = 0
 
     @property
     def ready(self) -> bool:
-        return not self.busy and any(module.usable for module in self.modules)
+        return self.free_ports > 0 and any(module.usable for module in self.modules)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a carrier that docks now is worked on at once."""
+        if self.one_by_one:
+            return self.at_work == 0
+        return any(module.usable and not module.busy for module in self.modules)
 
 
 class Line:
@@ -98,7 +124,7 @@ class Line:
 
     Args:
         env: the simulation's clock, in milliseconds since the epoch.
-        scenario: what the fab has and what goes wrong.
+        scenario: what the fab has and what goes wrong here.
         site: its name; sites differ in pace, offsets and which tools they like.
         seed: of everything that is drawn.
         report: is told what happens.
@@ -110,16 +136,23 @@ class Line:
         self.env = env
         self.scenario = scenario
         self.site = site
-        key = f"{site}:{seed}"
+        self._key = f"{site}:{seed}"
         self._report = report
-        self._tools = [_Tool(spec, key) for spec in scenario.equipment]
+        self._tools = [_Tool(spec, scenario, self._key) for spec in scenario.equipment]
         self.modules = {module.name: module for tool in self._tools for module in tool.modules}
         self.lots: dict[str, Lot] = {}
-        self._queues: dict[str, list[tuple[Lot, simpy.Event]]] = {kind: [] for kind in KINDS}
+        self._queues: dict[str, deque[tuple[Lot, float, simpy.Event]]] = {
+            kind: deque() for kind in KINDS
+        }
+        self._of_kind = {
+            kind: [tool for tool in self._tools if tool.spec.kind == kind] for kind in KINDS
+        }
         self._wafers_started = 0
+        self._lots_started = 0
+        self._on_hold = 0
         self._room: simpy.Event | None = None
-        self._floor = logic_random(key, "floor")
-        self._fate = logic_random(key, "fate")
+        self._floor = logic_random(self._key, "floor")
+        self._fate = logic_random(self._key, "fate")
         habit = logic_random(site, "habit")
         self._pace = habit.uniform(0.95, 1.08)
         self._liking = {tool.spec.id: habit.uniform(0.8, 1.25) for tool in self._tools}
@@ -130,11 +163,18 @@ class Line:
         for excursion in scenario.excursions:
             if excursion.onset_h is not None:
                 env.process(self._begin_later(excursion, excursion.onset_h))
+        for fault in scenario.sensor_faults:
+            env.process(self._sensor_fault(fault))
 
     @property
     def now_ms(self) -> int:
         """The fab's clock."""
         return int(self.env.now)
+
+    @property
+    def all_done(self) -> bool:
+        """Whether all lots that will ever start have left the line."""
+        return self._lots_started == self.scenario.lots.total and not self.lots
 
     # -- lots ---------------------------------------------------------------------------------
 
@@ -146,7 +186,7 @@ class Line:
         lots = self.scenario.lots
         number = 0
         while lots.total is None or number < lots.total:
-            while sum(not lot.held for lot in self.lots.values()) >= lots.in_flight:
+            while len(self.lots) - self._on_hold >= lots.in_flight:
                 self._room = self.env.event()
                 yield self._room
             number += 1
@@ -158,9 +198,11 @@ class Line:
         products = self.scenario.products
         product = self._floor.choices(products, [item.weight for item in products])[0]
         lot_id = f"{self.site.upper()}-{number:05d}"
-        lot = Lot(number, lot_id, f"FOUP-{number % 1000:03d}", product, [])
-        for slot in range(1, self.scenario.lots.wafers + 1):
-            wafer = Wafer(f"{lot_id}.{slot:02d}", slot)
+        wafers = self.scenario.lots.wafers
+        luck = Luck(self._key, number, len(self.scenario.route), wafers)
+        lot = Lot(number, lot_id, f"FOUP-{number % 1000:03d}", product, luck, self.now_ms, [])
+        for place in range(wafers):
+            wafer = Wafer(f"{lot_id}.{place + 1:02d}", place)
             if self._fate.random() < self.scenario.sporadic_share:
                 names, weights = zip(*_MISHAPS, strict=True)
                 mode = self._fate.choices(names, weights)[0]
@@ -168,135 +210,248 @@ class Line:
                 wafer.hits.append(Hit(mode, strength, wafer.substrate_id, self.now_ms))
             lot.wafers.append(wafer)
         self.lots[lot_id] = lot
-        self._wafers_started += len(lot.wafers)
+        self._lots_started += 1
+        self._wafers_started += wafers
         for excursion in list(self._waiting_excursions):
             if self._wafers_started >= (excursion.onset_wafers or 0):
                 self._waiting_excursions.remove(excursion)
                 self._begin(excursion)
+        self._report.entered(lot)
         self.env.process(self._travel(lot))
 
     def _travel(self, lot: Lot) -> Process:
         """A lot's way through the route."""
+        low, high = _TRANSPORT_MIN
         sampling = self.scenario.sampling
         for place, step in enumerate(self.scenario.route):
-            lot.waiting = list(lot.wafers)
-            self._floor.shuffle(lot.waiting)
-            if step.kind == METROLOGY:
-                lot.waiting = lot.waiting[: sampling.metrology_wafers]
+            lot.place = place
+            if lot.wants_metrology:
+                yield from self._extra_metrology(lot, place)
+            lot.waiting = [lot.wafers[number] for number in lot.luck.orders[place]]
+            if step.kind in (METROLOGY, INSPECTION):
+                sampled = lot.number % sampling.every_lots == 0
+                lot.waiting = lot.waiting[: sampling.metrology_wafers if sampled else 0]
+                if not lot.waiting:
+                    _forget(lot, step.kind)
+                    continue
             if step.kind == TEST:
                 yield self.env.timeout(int(sampling.test_delay_h * HOUR_MS))
-            while lot.waiting:
-                if lot.held:
-                    yield self.env.timeout(_HOLD_LIMIT_MS)
-                    break
-                tool = yield self._queue(lot, step)
-                if tool is not None:
-                    yield self.env.process(self._visit(tool, lot, step, place))
-            if lot.waiting:
+            scrapped = yield from self._process(lot, step, place)
+            if scrapped:
                 break
-            yield self.env.timeout(int(self._floor.uniform(*_TRANSPORT_MIN) * MINUTE_MS))
+            minutes = low + (high - low) * lot.luck.transport[place]
+            yield self.env.timeout(int(minutes * MINUTE_MS))
+        else:
+            scrapped = False
         del self.lots[lot.lot_id]
+        if lot.held:
+            self._on_hold -= 1
         self._make_room()
+        self._report.left(lot, scrapped=scrapped)
+
+    def _process(self, lot: Lot, step: Step, place: int) -> Generator[simpy.Event, Any, bool]:
+        """All of a lot's waiting wafers through a step, over holds and modules that go down.
+
+        Returns:
+            Whether the lot was scrapped instead.
+        """
+        while lot.waiting:
+            if lot.held:
+                lot.released = self.env.event()
+                yield lot.released | self.env.timeout(_HOLD_LIMIT_MS)
+                lot.released = None
+                if lot.held:
+                    return True
+            tool = yield self._queue(lot, step.kind, lot.luck.choice[place])
+            if tool is not None:
+                yield from self._visit(tool, lot, step, place)
+        return False
+
+    def _extra_metrology(self, lot: Lot, place: int) -> Generator[simpy.Event, Any, None]:
+        """All wafers of the lot to metrology and inspection, where an action asked for it."""
+        lot.wants_metrology = False
+        for kind, recipe in ((METROLOGY, "MET-EXTRA"), (INSPECTION, "INS-EXTRA")):
+            if self._of_kind[kind]:
+                step = Step(name=recipe, kind=kind, recipe=recipe, minutes=40.0)
+                lot.waiting = list(lot.wafers)
+                yield from self._process(lot, step, place)
 
     def hold(self, lot: Lot, reason: str) -> None:
         """Stop a lot; wafers in a module finish."""
         lot.held = reason
+        self._on_hold += 1
         for queue in self._queues.values():
             for entry in [entry for entry in queue if entry[0] is lot]:
                 queue.remove(entry)
-                entry[1].succeed(None)
+                entry[2].succeed(None)
         self._make_room()
+
+    def release(self, lot: Lot) -> None:
+        """Let a lot on hold go on."""
+        lot.held = ""
+        self._on_hold -= 1
+        if lot.released is not None and not lot.released.triggered:
+            lot.released.succeed()
 
     def _make_room(self) -> None:
         if self._room is not None and not self._room.triggered:
             self._room.succeed()
 
+    def visits_to_come(self, kind: str) -> float:
+        """Wafers that modules of a kind will have to process yet; endless for an endless fab."""
+        total = self.scenario.lots.total
+        if total is None:
+            return float("inf")
+        places = [place for place, step in enumerate(self.scenario.route) if step.kind == kind]
+        lots = (total - self._lots_started) * len(places)
+        for lot in self.lots.values():
+            lots += len(places) - bisect_left(places, lot.place)
+        return lots * self.scenario.lots.wafers
+
     # -- dispatching --------------------------------------------------------------------------
 
-    def _queue(self, lot: Lot, step: Step) -> simpy.Event:
+    def _queue(self, lot: Lot, kind: str, choice: float) -> simpy.Event:
         """An event that gives the equipment that takes the lot, or None if it was held."""
         turn = self.env.event()
-        self._queues[step.kind].append((lot, turn))
-        self._dispatch(step.kind)
+        self._queues[kind].append((lot, choice, turn))
+        self.dispatch(kind)
         return turn
 
-    def _dispatch(self, kind: str) -> None:
-        """First come, first served, onto any equipment that is ready."""
+    def dispatch(self, kind: str) -> None:
+        """First come, first served, onto any equipment that has a free load port and can work."""
         queue = self._queues[kind]
         while queue:
-            ready = [tool for tool in self._tools if tool.spec.kind == kind and tool.ready]
+            ready = [tool for tool in self._of_kind[kind] if tool.ready]
             if not ready:
                 return
-            liking = [self._liking[tool.spec.id] for tool in ready]
-            tool = self._floor.choices(ready, liking)[0]
-            tool.busy = True
-            queue.pop(0)[1].succeed(tool)
+            # An idle tool before one where the carrier would wait behind another.
+            ready = [tool for tool in ready if tool.idle] or ready
+            _, choice, turn = queue.popleft()
+            sums = list(accumulate(self._liking[tool.spec.id] for tool in ready))
+            tool = ready[min(bisect(sums, choice * sums[-1]), len(ready) - 1)]
+            tool.free_ports -= 1
+            turn.succeed(tool)
 
     # -- on the equipment ---------------------------------------------------------------------
 
-    def _visit(self, tool: _Tool, lot: Lot, step: Step, place: int) -> Process:
-        """A lot at an equipment, until it is done, held, or no module takes wafers."""
-        usable = [module for module in tool.modules if module.usable]
-        self._floor.shuffle(usable)
-        if step.kind in (METROLOGY, TEST):
-            if usable:
-                yield self.env.process(self._measure_lot(usable[0], lot, step, place))
+    def _visit(
+        self, tool: _Tool, lot: Lot, step: Step, place: int
+    ) -> Generator[simpy.Event, Any, None]:
+        """A lot docked at an equipment, until it is done, held, or no module takes wafers."""
+        while not tool.idle and any(module.usable for module in tool.modules):
+            turn = self.env.event()
+            tool.docked.append(turn)
+            yield turn
+        tool.at_work += 1
+        usable = [module for module in tool.modules if module.usable and not module.busy]
+        if place % 2:
+            usable.reverse()
+        if lot.held or not usable:
+            pass
+        elif step.kind in _JUDGES:
+            yield from self._judge_lot(usable[0], lot, step, place)
+        elif KINDS[step.kind].batch:
+            yield from self._bake_lot(usable[0], lot, step, place)
         else:
             work = [self.env.process(self._work(module, lot, step, place)) for module in usable]
             yield self.env.all_of(work)
-        tool.busy = False
-        self._dispatch(step.kind)
+        tool.at_work -= 1
+        tool.free_ports += 1
+        if tool.docked:
+            tool.docked.popleft().succeed()
+        self.dispatch(step.kind)
 
     def _work(self, module: Module, lot: Lot, step: Step, place: int) -> Process:
         """A module takes wafers of the lot, one after another."""
+        env, report, luck = self.env, self._report, lot.luck
+        minute_ms = step.minutes * self._pace * MINUTE_MS
+        order = 0
         while lot.waiting and not lot.held and module.usable:
             wafer = lot.waiting.pop()
-            # The recipe's time is fixed; clamping, pumping and aligning are not.
-            minutes = step.minutes * self._pace * self._floor.uniform(1.0, 1.3)
             self._occupy(module)
-            run = module.process(step.recipe, self._fate, self.now_ms)
-            self._report.started(lot, wafer, module, step, place)
-            yield self.env.timeout(int(minutes * MINUTE_MS))
-            wafer.hits.extend(run.hits)
-            wafer.detuned += run.detuned
-            if KINDS[step.kind].measured is not None:
-                wafer.to_measure.append((step.name, step.kind, place, run.metrology_shift))
-            self._report.completed(lot, wafer, module, step, place)
-            self._report.sensed(lot, wafer, module, step, place, run)
-            module.busy = False
-            if module.usable and lot.waiting and not lot.held:
-                yield self.env.timeout(_EXCHANGE_MS + self._floor.randrange(6_000))
+            run = self._run(module, lot, wafer, step, place, order)
+            order += 1
+            report.started(lot, wafer, module, step, place)
+            # The recipe's time is fixed; clamping, pumping and aligning are not.
+            yield env.timeout(_EXCHANGE_MS + int(minute_ms * luck.pace[place][wafer.number]))
+            self._note(wafer, step, place, run)
+            report.completed(lot, wafer, module, step, place)
+            report.sensed(lot, wafer, module, step, place, run)
         self._release(module)
 
-    def _measure_lot(self, module: Module, lot: Lot, step: Step, place: int) -> Process:
-        """Metrology or test of a lot's wafers together."""
-        wafers, lot.waiting = sorted(lot.waiting, key=lambda wafer: wafer.slot), []
+    def _bake_lot(
+        self, module: Module, lot: Lot, step: Step, place: int
+    ) -> Generator[simpy.Event, Any, None]:
+        """A furnace takes the whole lot; the slot is the place in the boat."""
+        wafers, lot.waiting = sorted(lot.waiting, key=lambda wafer: wafer.number), []
+        self._occupy(module)
+        runs = [self._run(module, lot, wafer, step, place, 0) for wafer in wafers]
+        for wafer in wafers:
+            self._report.started(lot, wafer, module, step, place)
+        pace = self._pace * lot.luck.pace[place][0]
+        yield self.env.timeout(int(step.minutes * pace * MINUTE_MS))
+        for wafer, run in zip(wafers, runs, strict=True):
+            self._note(wafer, step, place, run)
+            self._report.completed(lot, wafer, module, step, place)
+        # One furnace run, one trace; it carries the first wafer's id.
+        self._report.sensed(lot, wafers[0], module, step, place, runs[0])
+        self._release(module)
+
+    def _run(
+        self, module: Module, lot: Lot, wafer: Wafer, step: Step, place: int, order: int
+    ) -> ModuleRun:
+        return module.process(
+            step.recipe,
+            order=order,
+            slot=wafer.number + 1,
+            suffer=lot.luck.suffer[place][wafer.number],
+            strength=lot.luck.strength[place][wafer.number],
+            now_ms=int(self.env.now),
+        )
+
+    def _note(self, wafer: Wafer, step: Step, place: int, run: ModuleRun) -> None:
+        """What the wafer carries away from a module."""
+        if run.hits:
+            wafer.hits.extend(run.hits)
+        wafer.detuned += run.detuned
+        kind = KINDS[step.kind]
+        if kind.measured is not None:
+            wafer.to_measure.append(ToMeasure(step.name, step.kind, place, run.metrology_shift))
+        if kind.defects is not None:
+            wafer.to_inspect.append(ToMeasure(step.name, step.kind, place, run.defect_shift))
+
+    def _judge_lot(
+        self, module: Module, lot: Lot, step: Step, place: int
+    ) -> Generator[simpy.Event, Any, None]:
+        """Metrology, inspection or test of a lot's wafers together."""
+        wafers, lot.waiting = sorted(lot.waiting, key=lambda wafer: wafer.number), []
         self._occupy(module)
         for wafer in wafers:
             self._report.started(lot, wafer, module, step, place)
-        minutes = step.minutes * self._pace * self._floor.uniform(0.9, 1.1)
-        yield self.env.timeout(int(minutes * MINUTE_MS))
+        pace = self._pace * lot.luck.pace[place][0] * 0.87
+        yield self.env.timeout(int(step.minutes * pace * MINUTE_MS))
         for wafer in wafers:
             self._report.completed(lot, wafer, module, step, place)
             if step.kind == METROLOGY:
                 self._report.measured(lot, wafer, module)
+            elif step.kind == INSPECTION:
+                self._report.inspected(lot, wafer, module)
             else:
                 self._report.tested(lot, wafer)
-        if step.kind == METROLOGY:
-            for wafer in lot.wafers:
-                wafer.to_measure.clear()
-        module.busy = False
+        _forget(lot, step.kind)
         self._release(module)
 
     def _occupy(self, module: Module) -> None:
         module.busy = True
-        self.set_state(module, "productive", "")
+        if module.state != "productive":
+            self.set_state(module, "productive", "")
 
     def _release(self, module: Module) -> None:
         """A module has no more wafers for now: maintenance that was waiting begins."""
-        if module.pm_due:
-            self.env.process(self._maintain(module))
-        elif not module.in_pm:
+        module.busy = False
+        if module.down_due:
+            self.env.process(self._go_down(module))
+        elif not module.down:
             self.set_state(module, "standby", "")
 
     # -- states, maintenance, excursions ------------------------------------------------------
@@ -309,24 +464,46 @@ class Line:
 
     def schedule_pm(self, module: Module, reason: str) -> None:
         """Take a module down for maintenance as soon as its wafer is done."""
-        module.pm_due = reason
+        module.down_due, module.down_planned = reason, True
         if not module.busy and module.state != "productive":
-            self.env.process(self._maintain(module))
+            self.env.process(self._go_down(module))
 
-    def _maintain(self, module: Module) -> Process:
-        reason, module.pm_due, module.in_pm = module.pm_due, "", True
-        self.set_state(module, "scheduled_down", reason)
-        yield self.env.timeout(int(self._floor.uniform(*_PM_H) * HOUR_MS))
-        module.in_pm = False
-        for illness in module.maintain():
-            self._report.cleared(module, illness)
-        self.set_state(module, "standby", f"maintenance is done: {reason}")
-        self._dispatch(module.kind)
+    def _go_down(self, module: Module) -> Process:
+        """Maintenance, which puts everything right, or the repair of what broke, which does not."""
+        reason, planned = module.down_due, module.down_planned
+        module.down_due, module.down = "", True
+        self.set_state(module, "scheduled_down" if planned else "unscheduled_down", reason)
+        hours = module.down_hours(*(_PM_H if planned else _REPAIR_H))
+        yield self.env.timeout(int(hours * HOUR_MS))
+        module.down = False
+        if planned:
+            for illness in module.maintain(self.now_ms):
+                self._report.cleared(module, illness)
+        what = "maintenance is done" if planned else "repaired"
+        self.set_state(module, "standby", f"{what}: {reason}")
+        self.dispatch(module.kind)
 
     def _begin(self, excursion: Excursion) -> None:
         module = self.modules[f"{excursion.equipment}/{excursion.module}"]
-        self._report.began(module, module.fall_ill(excursion, self.now_ms))
+        self._report.began(module, module.fall_ill(excursion, self._key, self.now_ms))
 
     def _begin_later(self, excursion: Excursion, hours: float) -> Process:
         yield self.env.timeout(int(hours * HOUR_MS) + 1)
         self._begin(excursion)
+
+    def _sensor_fault(self, fault: SensorFault) -> Process:
+        module = self.modules[f"{fault.equipment}/{fault.module}"]
+        yield self.env.timeout(int(fault.onset_h * HOUR_MS) + 1)
+        begun = module.sensor_fails(fault)
+        if fault.until_h is not None:
+            yield self.env.timeout(int((fault.until_h - fault.onset_h) * HOUR_MS))
+            module.sensor_mended(begun)
+
+
+def _forget(lot: Lot, kind: str) -> None:
+    """Metrology or inspection has seen a lot, or let it pass: the next one judges what comes."""
+    for wafer in lot.wafers:
+        if kind == METROLOGY:
+            wafer.to_measure.clear()
+        elif kind == INSPECTION:
+            wafer.to_inspect.clear()

@@ -1,4 +1,4 @@
-"""From fields to dies: which fail, and which pattern a wafer truly has.
+"""From fields to dies: which fail, what killed them, and which pattern a wafer truly has.
 
 Causes add up: a die survives if it survives every cause and chance. The true pattern is read off
 what the causes did to this wafer, never drawn.
@@ -11,19 +11,38 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.wafer_map import FAIL, OFF, PASS
-from fab_sim.fields import disc, field
+from fab_sim.chance import (
+    BY_CHANCE,
+    BY_EDGE,
+    BY_RETICLE,
+    BY_TESTER,
+    FALSE_PASS,
+    Habits,
+    chance,
+    habits,
+)
+from fab_sim.fields import field_of, traits_of
 from fab_sim.modes import MODES
-from fab_sim.randomness import generator
+from fab_sim.outline import Floats
 from fab_sim.scenario import Product
 
-__all__ = ["Hit", "ProbedWafer", "probe_wafer"]
+__all__ = [
+    "BY_CHANCE",
+    "BY_EDGE",
+    "BY_RETICLE",
+    "BY_TESTER",
+    "Hit",
+    "ProbedWafer",
+    "probe_wafer",
+]
 
 # A cause shows as a pattern from here on: fewer dies or fainter cores cannot be told from chance.
-_MIN_KILLS, _MIN_KILL_SHARE, _MIN_CORE = 5, 0.008, 0.35
-_MIN_RANDOM_SHARE, _MIN_NEAR_FULL_SHARE = 0.2, 0.66
-# Shape of the gamma that makes the number of random defects negative binomial (Stapper 1983:
-# alpha of 1 to 3 in production).
-_ALPHA = 2.5
+_MIN_KILLS, _MIN_KILL_SHARE, _MIN_CORE = 5, 0.004, 0.3
+_MIN_RANDOM_SHARE, _MIN_NEAR_FULL_SHARE = 0.18, 0.66
+# And it must stand out of the random failures on the dies it covers, by so many of their standard
+# deviations. A line needs more: chance draws lines everywhere.
+_STANDS_OUT, _LINE_STANDS_OUT = 3.0, 4.0
+_NOTHING: tuple[str, ...] = ("None",)
 
 
 class Hit(NamedTuple):
@@ -49,11 +68,15 @@ class ProbedWafer(NamedTuple):
         grid: (rows, columns) uint8 of 0, 1, 2.
         patterns: true patterns, strongest first; ('None',) where nothing shows.
         guilty: for each hit, whether it shows.
+        killed_by: (rows, columns) int16, what failed each die: 0 off the wafer or not failed, k
+            from 1 on for hit number k, or one of `BY_CHANCE`, `BY_EDGE`, `BY_RETICLE`, `BY_TESTER`.
+            A die that several things killed is the first hit's.
     """
 
     grid: npt.NDArray[np.uint8]
     patterns: tuple[str, ...]
     guilty: tuple[bool, ...]
+    killed_by: npt.NDArray[np.int16]
 
 
 def probe_wafer(
@@ -73,67 +96,83 @@ def probe_wafer(
         variety: see `Scenario.variety`.
         random: this wafer's own stream.
     """
-    wafer = disc(product.rows, product.columns)
-    dies = len(wafer.r)
-    failed = _chance(product, detuned, variety, random)
+    habit = habits(product)
+    by_chance = chance(habit, detuned, variety, random)
+    if hits:
+        killed, patterns, guilty = _struck(habit, by_chance, hits, variety, random)
+    else:
+        killed, patterns, guilty = by_chance, _NOTHING, ()
+    on = habit.wafer.on
+    failed = np.flatnonzero(killed)
+    passed = random.random(len(failed)) < FALSE_PASS
+    if passed.any():
+        killed[failed[passed]] = 0
+    killed_by = np.zeros(on.shape, dtype=np.int16)
+    killed_by[on] = killed
+    grid = np.full(on.shape, OFF, dtype=np.uint8)
+    grid[on] = PASS
+    grid[killed_by != 0] = FAIL
+    return ProbedWafer(grid, patterns, guilty, killed_by)
+
+
+def _struck(
+    habit: Habits,
+    by_chance: npt.NDArray[np.int16],
+    hits: Sequence[Hit],
+    variety: float,
+    random: np.random.Generator,
+) -> tuple[npt.NDArray[np.int16], tuple[str, ...], tuple[bool, ...]]:
+    """What killed each die (dies,) with the causes, the patterns that show, and whose they are."""
+    wafer = habit.wafer
+    killed = np.zeros_like(by_chance)
+    alive = by_chance == 0
     kills: dict[str, int] = {}
     guilty = []
-    for hit in hits:
+    for number, hit in enumerate(hits, start=1):
         mode = MODES[hit.mode]
-        kill = field(
-            mode.family, wafer, hit.strength, generator("cause", hit.cause), random, variety
-        )
-        killed = random.random(dies) < kill
-        failed |= killed
-        count = int(np.count_nonzero(killed))
-        pattern = _shows(mode.pattern, count, dies, float(kill.max()))
+        kill = field_of(mode.family, wafer, hit.strength, traits_of(hit.cause), random, variety)
+        dead = random.random(len(kill)) < kill
+        killed[dead & (killed == 0)] = number
+        pattern = _shows(mode.pattern, dead, alive, kill, habit.level)
         guilty.append(pattern != "None")
         if pattern != "None":
-            kills[pattern] = kills.get(pattern, 0) + count
-    grid = np.full(wafer.on.shape, OFF, dtype=np.uint8)
-    grid[wafer.on] = np.where(failed, FAIL, PASS)
-    patterns = tuple(sorted(kills, key=lambda name: (-kills[name], name))) or ("None",)
+            kills[pattern] = kills.get(pattern, 0) + int(np.count_nonzero(dead))
+    np.copyto(killed, by_chance, where=killed == 0)
+    patterns = tuple(sorted(kills, key=lambda name: (-kills[name], name))) or _NOTHING
     if "Near-full" in patterns:
         # Nothing else can be seen on a wafer that is dead nearly everywhere.
         patterns = ("Near-full",)
-    return ProbedWafer(grid, patterns, tuple(guilty))
+    return killed, patterns, tuple(guilty)
 
 
-def _shows(pattern: str, kills: int, dies: int, core: float) -> str:
-    """The pattern that a field with these effects is, or 'None'."""
-    share = kills / dies
+def _shows(
+    pattern: str,
+    dead: npt.NDArray[np.bool_],
+    alive: npt.NDArray[np.bool_],
+    kill: Floats,
+    level: float,
+) -> str:
+    """The pattern that a field with these effects is, or 'None'.
+
+    Args:
+        pattern: of the mode at full strength.
+        dead: (dies,) killed by the field.
+        alive: (dies,) not failed by chance.
+        kill: (dies,) the field.
+        level: of random failures in the middle of the wafer.
+    """
+    kills = int(np.count_nonzero(dead))
+    share = kills / len(kill)
     if pattern == "Near-full" and share >= _MIN_NEAR_FULL_SHARE:
         return "Near-full"
     if pattern in ("Near-full", "Random"):
         return "Random" if share >= _MIN_RANDOM_SHARE else "None"
-    if kills < _MIN_KILLS or share < _MIN_KILL_SHARE * (0.5 if pattern == "Scratch" else 1.0):
+    line = pattern == "Scratch"
+    peak = float(kill.max())
+    if kills < _MIN_KILLS or share < _MIN_KILL_SHARE * (0.5 if line else 1.0) or peak < _MIN_CORE:
         return "None"
-    return pattern if core >= _MIN_CORE else "None"
-
-
-def _chance(
-    product: Product, detuned: float, variety: float, random: np.random.Generator
-) -> npt.NDArray[np.bool_]:
-    """Dies that fail for no cause: random defects, clusters of them, the edge."""
-    wafer = disc(product.rows, product.columns)
-    dies = len(wafer.r)
-    # With variety 1 the level differs from wafer to wafer as between fabs, else as in one fab.
-    alpha = _ALPHA + (1.0 - variety) * 12.0
-    share = product.random_share * random.gamma(alpha, 1.0 / alpha) * (1.0 + 0.6 * detuned)
-    edge = random.uniform(0.5, 0.5 + 5.0 * max(variety, 0.2))
-    profile = (
-        1.0
-        + edge * np.exp((wafer.r - 1.0) / 0.05)
-        + 0.4 * variety * np.exp(-((wafer.r / 0.22) ** 2))
-    )
-    failed = random.random(dies) < np.minimum(share * profile, 0.6)
-    rows, columns = wafer.on.shape
-    for _ in range(int(random.poisson(0.02 * share * dies))):
-        start = int(random.integers(dies))
-        size = 2 + int(random.poisson(1.2))
-        walk = random.integers(-1, 2, size=(size, 2)).cumsum(axis=0)
-        row = np.clip((wafer.y[start] + 1) * rows / 2 + walk[:, 0], 0, rows - 1).astype(np.int64)
-        column = np.clip((wafer.x[start] + 1) * columns / 2 + walk[:, 1], 0, columns - 1)
-        near = wafer.number[row, column.astype(np.int64)]
-        failed[near[near >= 0]] = True
-    return np.asarray(failed)
+    covered = float(kill.sum()) / peak
+    noise = (covered * level * (1.0 - level)) ** 0.5
+    added = int(np.count_nonzero(dead & alive))
+    stands_out = added >= (_LINE_STANDS_OUT if line else _STANDS_OUT) * noise
+    return pattern if stands_out else "None"

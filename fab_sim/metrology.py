@@ -1,5 +1,6 @@
 """What metrology reads on a wafer: the process's own shape, the module's shift, gauge noise."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +42,9 @@ def measure(
 ) -> tuple[float, ...]:
     """Values at the sites, in the parameter's unit.
 
+    Where the parameter is log-normal everything below adds up in its natural logarithm, so the
+    logarithm is as normal as the value is elsewhere.
+
     Args:
         what: the parameter, its target and spreads.
         positions: of the sites, mm.
@@ -50,7 +54,12 @@ def measure(
     """
     xy = np.array(positions)
     r = np.hypot(xy[:, 0], xy[:, 1]) / (0.5 * wafer_diameter_mm)
-    mean = what.target + what.spread * (shift + random.normal())
+    target = math.log(what.target) if what.log else what.target
+    mean = target + what.spread * (shift + random.normal())
     bowl = 0.8 * what.spread * (r**2 - 0.5)
     gauge = what.gauge * random.normal(size=len(positions))
-    return tuple(round(float(value), 4) for value in mean + bowl + gauge)
+    values = mean + bowl + gauge
+    if what.log:
+        # Six digits: what libraries of mathematics may disagree about is beyond them.
+        return tuple(float(f"{math.exp(float(value)):.6g}") for value in values)
+    return tuple(round(float(value), 4) for value in values)

@@ -29,6 +29,8 @@ class Mode(msgspec.Struct, frozen=True):
         family: shape of the field over the wafer; see `fab_sim.fields`.
         signature: sensor and its shift in standard deviations at full growth.
         metrology_shift: of the value measured after the step, in its standard deviations.
+        defect_shift: of the logarithm of the defect density found after it, in its deviations.
+        boat: first and last slot that suffer in a furnace's boat; None where the slot is no matter.
         compensation: for modes that drift; None where only maintenance helps.
     """
 
@@ -38,6 +40,8 @@ class Mode(msgspec.Struct, frozen=True):
     signature: tuple[tuple[str, float], ...]
     metrology_shift: float = 0.0
     compensation: Compensation | None = None
+    defect_shift: float = 0.0
+    boat: tuple[int, int] | None = None
 
 
 MODES: dict[str, Mode] = {
@@ -78,6 +82,7 @@ MODES: dict[str, Mode] = {
         "annulus",
         (("showerhead_pressure_kpa", 8.0), ("throttle_position_pct", -5.0)),
         2.0,
+        defect_shift=1.5,
     ),
     "gas_flow_offset": Mode(
         ("deposition",),
@@ -92,12 +97,14 @@ MODES: dict[str, Mode] = {
         "Random",
         "scatter",
         (("particle_density_m3", 14.0),),
+        defect_shift=5.0,
     ),
     "robot_blade_scratch": Mode(
         ("etch", "deposition", "implant"),
         "Scratch",
         "scratch",
         (("blade_vibration_um", 10.0),),
+        defect_shift=3.5,
     ),
     "dispense_fault": Mode(
         ("litho",),
@@ -105,6 +112,7 @@ MODES: dict[str, Mode] = {
         "blob",
         (("resist_dispense_ml", -8.0), ("spin_speed_rpm", 4.0)),
         1.5,
+        defect_shift=2.5,
     ),
     "focus_drift": Mode(
         ("litho",),
@@ -127,6 +135,7 @@ MODES: dict[str, Mode] = {
         "Scratch",
         "scratch",
         (("slurry_pressure_kpa", 8.0), ("motor_current_a", 6.0), ("slurry_flow_ml_min", -4.0)),
+        defect_shift=4.0,
     ),
     "bath_dilution": Mode(
         ("clean",),
@@ -135,6 +144,7 @@ MODES: dict[str, Mode] = {
         (("concentration_pct", -9.0), ("conductivity_ms_cm", -8.0)),
         0.0,
         Compensation("concentration_pct", 0.6),
+        defect_shift=4.0,
     ),
     "beam_dropout": Mode(
         ("implant",),
@@ -142,6 +152,16 @@ MODES: dict[str, Mode] = {
         "flood",
         (("beam_current_ma", -20.0), ("dose_rate_pct", -20.0)),
         9.0,
+    ),
+    # The boat stands too low: its lower end leaves the flat zone for the hot one beside it, and the
+    # controller of that zone takes power back.
+    "boat_position": Mode(
+        ("diffusion",),
+        "Edge-Ring",
+        "ring",
+        (("boat_position_mm", -9.0), ("zone_bottom_power_pct", -6.0), ("profile_temp_c", 4.0)),
+        4.0,
+        boat=(1, 6),
     ),
 }
 """Every failure mode by its name in scenario files."""

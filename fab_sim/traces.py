@@ -1,23 +1,86 @@
-"""Sensor traces: set points with lag, phases of the recipe, and noise that remembers itself."""
+"""Sensor traces: set points with lag, steps of the recipe, and noise that is shared and remembers.
 
+Everything here is sums and products of pairs of numbers, no matrix product and no reduction, so the
+bytes are the same on every machine.
+"""
+
+import math
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fab_sim.kinds import KINDS
+from fab_sim.sensor_faults import SensorFault, apply_fault
 
-__all__ = ["SAMPLE_PERIOD_MS", "render_trace", "variable_names"]
+__all__ = [
+    "MAX_SAMPLES",
+    "SAMPLE_PERIOD_MS",
+    "DrawnTrace",
+    "draw_trace",
+    "phase_slices",
+    "render_trace",
+    "sample_count",
+    "sample_period_ms",
+    "variable_names",
+]
 
-# 0.5 Hz: slow for etch tools (1 to 10 Hz is usual), enough for 40 to 80 samples a wafer.
+# Enough for a recipe of two minutes at 2 Hz. Longer ones are sampled more slowly, as data
+# collection plans do with furnaces; a log of the whole line must be able to carry it.
+MAX_SAMPLES, _MIN_SAMPLES = 240, 40
 SAMPLE_PERIOD_MS = 2000
-_MIN_SAMPLES, _MAX_SAMPLES = 40, 80
-# Shares of the recipe: stabilise, main, purge.
-_STABILISE, _PURGE = 0.15, 0.12
-# Noise inside a wafer, against its spread from wafer to wafer, and how much of it stays.
-_NOISE, _MEMORY = 0.6, 0.7
+_OLD_SAMPLES = (40, 80)
+# Noise inside a wafer, against its spread from wafer to wafer.
+_NOISE = 0.6
+# A sensor of something that is off shows hardly any of it.
+_FLOOR = 0.15
+# Data collection asks late, never early: half-normal, as a share of the period.
+_LATE, _LATEST = 0.04, 0.3
+# Wafers after which the effect of a cold module has fallen to 1/e.
+_WARM_UP_WAFERS = 2.5
+# Of a recursion, what is less than float32 can tell is left out.
+_FORGOTTEN = 1e-7
 
 Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
+
+
+class DrawnTrace(NamedTuple):
+    """What the sensors said about one wafer.
+
+    Attributes:
+        values: (samples, variables) float32, in the variables' units; NaN where one said nothing.
+        times_ms: (samples,) float32 from the start of the trace, rising.
+    """
+
+    values: Floats32
+    times_ms: Floats32
+
+
+class _Plan(NamedTuple):
+    """What all traces of a kind and length have in common; (samples, variables) float32 or less.
+
+    Attributes:
+        course: of every variable as share of its level.
+        slope: of `course`, to the next sample.
+        amplitude: what one deviation is worth, in the variables' units.
+        memory: (variables,) share of the noise that stays from sample to sample.
+        fresh: (variables,) standard deviation of what is new in it.
+        own: (variables,) share of a deviation that no other variable has.
+        shared: for each physical cause: columns tied to it, and by how much.
+        warm: (variables,) shift of a lot's first wafer, in spreads.
+    """
+
+    course: Floats32
+    slope: Floats32
+    amplitude: Floats32
+    memory: Floats32
+    fresh: Floats32
+    own: Floats32
+    shared: tuple[tuple[npt.NDArray[np.intp], Floats32], ...]
+    warm: Floats32
 
 
 @lru_cache(maxsize=32)
@@ -26,41 +89,66 @@ def variable_names(kind: str) -> tuple[str, ...]:
     return tuple(variable.name for variable in KINDS[kind].variables)
 
 
-def _samples(minutes: float) -> int:
-    """Rows of a trace of a recipe that takes so long."""
-    return min(max(int(minutes * 60_000) // SAMPLE_PERIOD_MS, _MIN_SAMPLES), _MAX_SAMPLES)
+def sample_count(kind: str, minutes: float, most: int = MAX_SAMPLES) -> int:
+    """Rows of a trace of a recipe that takes so long, `most` at most.
 
-
-def _remember(values: Floats, memory: float) -> Floats:
-    """A first-order recursion down the rows, y[t] = x[t] + memory * y[t - 1].
-
-    By doubling: after k rounds each row holds the 2**k rows before it. Sums of pairs alone, so the
-    result is the same on every machine, which a matrix product does not promise.
+    >>> sample_count("etch", 1.0), sample_count("diffusion", 120.0), sample_count("etch", 1.0, 60)
+    (120, 240, 60)
     """
-    out, reach = values.copy(), 1
-    while reach < len(out):
-        out[reach:] = out[reach:] + memory**reach * out[:-reach]
-        reach *= 2
-    return out
+    return min(max(int(minutes * 60.0 * KINDS[kind].rate_hz), _MIN_SAMPLES), most)
+
+
+def sample_period_ms(kind: str, minutes: float, most: int = MAX_SAMPLES) -> float:
+    """Nominal time between two rows of it: they cover the recipe."""
+    return minutes * 60_000.0 / sample_count(kind, minutes, most)
 
 
 @lru_cache(maxsize=512)
-def _profile(kind: str, samples: int) -> tuple[Floats, Floats]:
-    """Course of every variable as share of its level, and spreads; (samples, variables) each."""
-    variables = KINDS[kind].variables
-    begin, end = round(_STABILISE * samples), round((1.0 - _PURGE) * samples)
-    course = np.empty((samples, len(variables)))
-    for column, variable in enumerate(variables):
-        target = np.full(samples, 1.0)
-        target[:begin], target[end:] = variable.idle, variable.purge
-        follow = float(np.exp(-SAMPLE_PERIOD_MS / 1000.0 / variable.lag_s))
-        # First-order lag: each sample goes a fixed share of the way to its set point.
-        target *= 1.0 - follow
-        target[0] += follow * variable.idle
-        course[:, column] = _remember(target, follow)
-    # A sensor of something that is off shows hardly any offset.
-    spread = np.array([variable.spread for variable in variables]) * (0.15 + 0.85 * course)
-    return course, np.asarray(spread)
+def phase_slices(kind: str, samples: int) -> dict[str, slice]:
+    """Which rows of a trace belong to which step of the recipe, in order."""
+    slices, begin, share = {}, 0, 0.0
+    for phase in KINDS[kind].phases:
+        share += phase.share
+        end = round(share * samples)
+        slices[phase.name] = slice(begin, end)
+        begin = end
+    return slices
+
+
+def draw_trace(
+    kind: str,
+    minutes: float,
+    levels: Floats,
+    shifts: Floats,
+    *,
+    order: int,
+    faults: Sequence[SensorFault],
+    random: np.random.Generator,
+    most: int = MAX_SAMPLES,
+) -> DrawnTrace:
+    """The trace of one wafer, or of one batch.
+
+    Args:
+        kind: of the module.
+        minutes: of the recipe.
+        levels: (variables,) set points in the main phase, in the variables' units.
+        shifts: (variables,) of this wafer's mean, in wafer-to-wafer deviations.
+        order: wafers of the same lot that the module has treated just before; 0 for the first,
+            which finds the module cold.
+        faults: of the module's sensors, those that show on this wafer.
+        random: the trace's own stream.
+        most: rows; a recipe that would need more is sampled more slowly.
+    """
+    return _draw(
+        kind,
+        sample_count(kind, minutes, most),
+        sample_period_ms(kind, minutes, most),
+        levels,
+        shifts,
+        order,
+        faults,
+        random,
+    )
 
 
 def render_trace(
@@ -69,22 +157,115 @@ def render_trace(
     levels: Floats,
     shifts: Floats,
     random: np.random.Generator,
-) -> npt.NDArray[np.float32]:
-    """The trace of one wafer.
-
-    Args:
-        kind: of the module.
-        minutes: of the recipe.
-        levels: (variables,) set points in the main phase, in the variables' units.
-        shifts: (variables,) of this wafer's mean, in wafer-to-wafer deviations.
-        random: the trace's own stream.
+) -> Floats32:
+    """A trace at one sample every `SAMPLE_PERIOD_MS`, of a warm module with good sensors.
 
     Returns:
-        (samples, variables) float32.
+        (samples, variables) float32; see `draw_trace`.
     """
-    course, spread = _profile(kind, _samples(minutes))
-    wafer = shifts + random.normal(size=len(levels))
-    white = random.normal(size=course.shape) * (_NOISE * np.sqrt(1.0 - _MEMORY**2))
-    noise = _remember(white, _MEMORY)
-    values = course * levels + spread * (wafer + noise)
-    return np.asarray(values, dtype=np.float32)
+    least, most = _OLD_SAMPLES
+    samples = min(max(int(minutes * 60_000) // SAMPLE_PERIOD_MS, least), most)
+    drawn = _draw(kind, samples, float(SAMPLE_PERIOD_MS), levels, shifts, 1000, (), random)
+    return drawn.values
+
+
+def _draw(
+    kind: str,
+    samples: int,
+    period_ms: float,
+    levels: Floats,
+    shifts: Floats,
+    order: int,
+    faults: Sequence[SensorFault],
+    random: np.random.Generator,
+) -> DrawnTrace:
+    plan = _plan(kind, samples, period_ms)
+    late = np.abs(random.standard_normal(samples, dtype=np.float32)) * np.float32(_LATE)
+    late = np.minimum(late, np.float32(_LATEST))
+    # Row 0 is the wafer's own deviation, the others are its noise.
+    normal = random.standard_normal((samples + 1, len(levels)), dtype=np.float32)
+    causes = random.standard_normal((samples + 1, len(plan.shared)), dtype=np.float32)
+    normal *= plan.own
+    for number, (columns, weights) in enumerate(plan.shared):
+        normal[:, columns] += causes[:, number, None] * weights
+    wafer = normal[0] + shifts.astype(np.float32)
+    if order < 40:
+        wafer += plan.warm * np.float32(_cooling(order))
+    noise = normal[1:]
+    noise[1:] *= plan.fresh
+    noise[0] *= np.float32(_NOISE)
+    _remember(noise, plan.memory)
+    noise += wafer
+    noise *= plan.amplitude
+    values = plan.course + plan.slope * late[:, None]
+    values *= levels.astype(np.float32)
+    values += noise
+    for fault in faults:
+        column = variable_names(kind).index(fault.variable)
+        spread = KINDS[kind].variables[column].spread
+        apply_fault(fault, values[:, column], float(levels[column]), spread, random)
+    times = (np.arange(samples, dtype=np.float64) + late) * period_ms
+    return DrawnTrace(values, times.astype(np.float32))
+
+
+def _decay(time: float, constant: float) -> float:
+    """exp(-time / constant), rounded so that all libraries of mathematics agree on it."""
+    return round(math.exp(-time / constant), 12)
+
+
+@lru_cache(maxsize=64)
+def _cooling(order: int) -> float:
+    return _decay(order, _WARM_UP_WAFERS)
+
+
+def _remember(values: npt.NDArray[np.floating], memory: npt.NDArray[np.floating]) -> None:
+    """A first-order recursion down the rows, y[t] = x[t] + memory * y[t - 1], in place.
+
+    By doubling: after k rounds each row holds the 2**k rows before it.
+
+    Args:
+        values: (rows, columns).
+        memory: (columns,), 0 to 1.
+    """
+    reach, left = 1, memory.copy()
+    while reach < len(values) and left.max() > _FORGOTTEN:
+        values[reach:] += left * values[:-reach]
+        left *= left
+        reach *= 2
+
+
+@lru_cache(maxsize=512)
+def _plan(kind: str, samples: int, period_ms: float) -> _Plan:
+    spec = KINDS[kind]
+    variables = spec.variables
+    shares = {"stabilise": "idle", "main": "", "over_etch": "over", "purge": "purge"}
+    target = np.ones((samples, len(variables)))
+    for name, rows in phase_slices(kind, samples).items():
+        if shares[name]:
+            target[rows] = [getattr(variable, shares[name]) for variable in variables]
+    follow = np.array([_decay(period_ms / 1000.0, variable.lag_s) for variable in variables])
+    # First-order lag: each sample goes a fixed share of the way to its set point.
+    course = target * (1.0 - follow)
+    course[0] = target[0]
+    _remember(course, follow)
+    slope = np.vstack([np.diff(course, axis=0), np.zeros((1, len(variables)))])
+    spread = np.array([variable.spread for variable in variables])
+    ties = [variable.tied or ("", 0.0) for variable in variables]
+    shared = []
+    for cause in sorted({cause for cause, _ in ties if cause}):
+        columns = [column for column, (name, _) in enumerate(ties) if name == cause]
+        weights = np.array([ties[column][1] for column in columns], dtype=np.float32)
+        shared.append((np.array(columns, dtype=np.intp), weights))
+    weight = np.array([weight for _, weight in ties])
+    return _Plan(
+        course.astype(np.float32),
+        slope.astype(np.float32),
+        (spread * (_FLOOR + (1.0 - _FLOOR) * course)).astype(np.float32),
+        # A disturbance is followed with the same lag as a set point. The autocorrelations of the
+        # LAM 9600 traces spread as far: near 0 for powers and flows, 0.9 for the endpoint.
+        follow.astype(np.float32),
+        (_NOISE * np.sqrt(1.0 - follow**2)).astype(np.float32),
+        np.sqrt(1.0 - weight**2).astype(np.float32),
+        tuple(shared),
+        np.array([variable.warm for variable in variables], dtype=np.float32),
+    )

@@ -119,6 +119,7 @@ def run_headless(
             if not _watch(supervisor, stop, log, site, on_progress, until=ready.exists):
                 return None
             arguments = ["sim", "run", "--scenario", scenario, "--site", site, "--json"]
+            arguments += ["--start", "now"]
             arguments += ["--wafers", str(wafers), "--seed", str(seed), "--truth", str(truth_path)]
             if speed is not None:
                 arguments += ["--speed", str(speed)]

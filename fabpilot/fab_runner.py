@@ -77,7 +77,8 @@ class FabRunner:
         site: its name.
         seed: instead of the scenario's own.
         folder: where the fab's identity is kept.
-        clock: tells a new fab what time it is.
+        start_ms: a new fab's clock at the start; None for now.
+        clock: tells what time it is now.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class FabRunner:
         site: str,
         seed: int | None,
         folder: Path,
+        start_ms: int | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._scenario = scenario
@@ -95,6 +97,7 @@ class FabRunner:
         self._site = site
         self._seed = scenario.seed if seed is None else seed
         self._folder = folder
+        self._start_ms = start_ms
         self._clock = clock or SystemClock()
         self._actions_topic = topic_name(site, Stream.ACTIONS)
         self._source = f"fab.{site}"
@@ -252,7 +255,8 @@ class FabRunner:
         path = self._folder / f"fab.{self._site}.json"
         content = msgspec.json.encode(self._scenario).decode()
         if new:
-            identity = Identity(self._site, content, self._seed, self._clock.now_ms())
+            start_ms = self._clock.now_ms() if self._start_ms is None else self._start_ms
+            identity = Identity(self._site, content, self._seed, start_ms)
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")
             temporary.write_bytes(msgspec.json.encode(identity))

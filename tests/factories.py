@@ -1,5 +1,6 @@
 """One event of every type, and other values tests need."""
 
+import msgspec
 import numpy as np
 
 from contracts.arrays import Array
@@ -48,6 +49,14 @@ def wafer_map(index: int = 0, *, site: str = "kr1", grid: np.ndarray | None = No
         grid=Array.of(wafer_grid(seed=index) if grid is None else grid),
         source="test",
     )
+
+
+def trace_with_times() -> Trace:
+    """The trace of `sample_events`, with the times its rows were really read at."""
+    trace = sample_events()[Trace.ce_type]
+    assert isinstance(trace, Trace)
+    times_ms = np.array([12.5, 500.0, 1021.25], dtype=np.float32)
+    return msgspec.structs.replace(trace, times_ms=Array.of(times_ms))
 
 
 def sample_events() -> dict[str, Event]:

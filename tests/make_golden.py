@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from contracts.codec import encode
-from tests.factories import sample_events
+from tests.factories import sample_events, trace_with_times
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -17,3 +17,8 @@ if __name__ == "__main__":
             headers = {name: value.decode() for name, value in message.headers}
             (FOLDER / f"{ce_type}.headers.json").write_text(json.dumps(headers, indent=2) + "\n")
             print(path.name)
+    # Optional fields that came later have a file of their own.
+    times = FOLDER / "fabpilot.trace.v1.times.msgpack"
+    if not times.exists():
+        times.write_bytes(encode(trace_with_times()).value)
+        print(times.name)

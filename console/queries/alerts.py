@@ -19,7 +19,7 @@ from console.views import (
     ShiftView,
     TimelineEntry,
 )
-from contracts.events import Action, Alert
+from contracts.events import LOT_ACTIONS, Action, Alert
 
 __all__ = [
     "OPEN_STATES",
@@ -204,7 +204,7 @@ def action_view(body: bytes, received_ms: int) -> ActionView:
         status=action.status,
         by=action.by,
         comment=action.comment,
-        target=action.lot_id if action.kind == "hold_lot" else place,
+        target=action.lot_id if action.kind in LOT_ACTIONS else place,
         recipe_id=action.recipe_id,
         parameter=action.parameter,
         value=action.value,

@@ -11,6 +11,9 @@ from fabpilot.benchmarks.latency import measure_latency
 from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
+from fabpilot.commands.bench_early import early
+from fabpilot.commands.bench_realism import realism
+from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
 from fabpilot.settings import load_settings
@@ -148,5 +151,8 @@ def register(app: typer.Typer) -> None:
     bench.command("stream")(stream)
     bench.command("latency")(latency)
     bench.command("scale")(scale)
+    bench.command("sim")(sim)
+    bench.command("early")(early)
+    bench.command("realism")(realism)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")

@@ -126,7 +126,7 @@ def _interactive(
             return
         for part in parts(settings, site):
             supervisor.start(part)
-        fab = ["sim", "run", "--scenario", scenario, "--site", site]
+        fab = ["sim", "run", "--scenario", scenario, "--site", site, "--start", "now"]
         fab += ["--seed", str(seed), "--speed", str(speed)]
         supervisor.start(Child(f"sim.{site}", fab, folder))
         err.print(

@@ -1,5 +1,9 @@
-"""`fabpilot sim`: the synthetic fab alone, onto the log or as pictures."""
+"""`fabpilot sim`: the synthetic fab alone: on the log, to its end under a policy, as pictures."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -8,17 +12,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from contracts.errors import ConfigError
-from fab_sim import builtin_scenarios, load_scenario
+from contracts.errors import ConfigError, ModelError
+from contracts.events import Event, WaferMap
+from control.policy import load_policy
+from fab_sim import Scenario, builtin_scenarios, load_scenario
 from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.commands.sim_show import show
-from fabpilot.fab_runner import FabRunner
-from fabpilot.output import progress_bar, report
-from fabpilot.settings import load_settings
+from fabpilot.fab_judge import JudgedRun, PolicyName, judge_fab
+from fabpilot.fab_policies import AdvisorPolicy
+from fabpilot.fab_runner import FabReport, FabRunner
+from fabpilot.output import err, progress_bar, report
+from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
-from fabpilot.wiring import open_site_log
+from fabpilot.truth_files import TruthFiles
+from fabpilot.wiring import open_repository, open_site_log
+from serving.scorer import Scorer
 
 __all__ = ["register"]
+
+# A fab's clock starts here unless told otherwise, so that a seed alone decides every byte.
+_START = "2026-01-01T00:00"
+# Lots of a judged run of an endless scenario: three days of the default fab.
+_LOTS = 60
+_POLICIES: tuple[PolicyName, ...] = ("none", "spc", "oracle", "advisor")
 
 
 def run(
@@ -29,12 +45,32 @@ def run(
     list_scenarios: Annotated[
         bool, typer.Option("--list", help="Name the built-in scenarios.")
     ] = False,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            help="Judge a run to its end under a policy: none, spc, oracle or advisor."
+            " Nothing goes onto the log.",
+        ),
+    ] = None,
+    lots: Annotated[int | None, typer.Option("--lots", min=1, help="Lots to make in all.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Judged run: write the truth as Parquet files here."),
+    ] = None,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Judged run: add the SHA-256 of every stream.")
+    ] = False,
     wafers: Annotated[
         int | None, typer.Option("--wafers", min=1, help="Stop when so many are tested.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Instead of the scenario's own.")
     ] = None,
+    start: Annotated[
+        str,
+        typer.Option("--start", help="The fab's clock at the start: an ISO time (UTC) or 'now'."),
+    ] = _START,
     speed: Annotated[
         float | None,
         typer.Option(
@@ -48,40 +84,168 @@ def run(
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the synthetic fab and put its events onto the log.
+    """Run the synthetic fab: onto the log, or to its end under a policy.
 
-    A fab that was stopped, or killed, goes on where it was. It obeys approved actions.
+    On the log a fab that was stopped, or killed, goes on where it was, and obeys approved actions.
+    With --policy or --out the run is judged: what it was worth, which excursions it had, and when
+    they were noticed and stopped. It needs no log, no broker and no database.
 
     For example:
 
       fabpilot sim run --list
 
       fabpilot sim run --scenario demo --wafers 500
+
+      fabpilot sim run --scenario slow_drift --policy spc --lots 200 --out run-1 --json
     """
     if list_scenarios:
         _list(as_json)
         return
     if scenario is None:
         raise ConfigError("name a scenario: fabpilot sim run --scenario demo; --list has them all")
-    settings = load_settings()
-    site = site or settings.site
-    stop = stop_event()
     loaded = load_scenario(scenario)
-    log = open_site_log(settings, site, stop, wait=True)
+    if lots is not None:
+        loaded = msgspec.structs.replace(
+            loaded, lots=msgspec.structs.replace(loaded.lots, total=lots)
+        )
+    settings = load_settings()
+    sites = [site] if site else list(loaded.sites) or [settings.site]
+    start_ms = _start_ms(start)
+    if policy is not None or out is not None or digest:
+        for name, given in (("--wafers", wafers), ("--speed", speed), ("--truth", truth)):
+            if given is not None:
+                raise ConfigError(f"{name} is for a fab on the log; leave it, or --policy, away")
+        result = _judge(settings, loaded, sites, seed, policy or "none", start_ms, out, digest)
+        if result is not None:
+            report(result, as_json=as_json, title=f"{loaded.name} under {result.policy}")
+        return
+    _run_live(settings, loaded, sites, seed, start_ms, wafers, speed, truth, as_json)
+
+
+def _run_live(
+    settings: Settings,
+    scenario: Scenario,
+    sites: list[str],
+    seed: int | None,
+    start_ms: int,
+    wafers: int | None,
+    speed: float | None,
+    truth: Path | None,
+    as_json: bool,
+) -> None:
+    """Every site onto its part of the log, all at the same time."""
+    stop = stop_event()
+    done = dict.fromkeys(sites, 0)
+    with progress_bar(f"fab {', '.join(sites)}", wafers and wafers * len(sites)) as bar:
+
+        def one(site: str) -> tuple[FabRunner, FabReport]:
+            log = open_site_log(settings, site, stop, wait=True)
+            try:
+                runner = FabRunner(
+                    scenario, log, site=site, seed=seed, folder=settings.home, start_ms=start_ms
+                )
+
+                def show(count: int) -> None:
+                    done[site] = count
+                    bar.update(bar.tasks[0].id, completed=sum(done.values()))
+
+                return runner, runner.run(stop, wafers=wafers, speed=speed, on_progress=show)
+            except BaseException:
+                stop.set()
+                raise
+            finally:
+                log.close()
+
+        with ThreadPoolExecutor(len(sites), thread_name_prefix="fab") as pool:
+            results = list(pool.map(one, sites))
+    if truth is not None:
+        found = [item for runner, _ in results for item in runner.truth()]
+        truth.write_bytes(msgspec.json.encode(found))
+    if len(sites) == 1:
+        report(results[0][1], as_json=as_json, title="fab")
+        return
+    by_site = {site: found for site, (_, found) in zip(sites, results, strict=True)}
+    report(by_site, as_json=as_json, title="fabs")
+
+
+def _judge(
+    settings: Settings,
+    scenario: Scenario,
+    sites: list[str],
+    seed: int | None,
+    policy: str,
+    start_ms: int,
+    out: Path | None,
+    digest: bool,
+) -> JudgedRun | None:
+    """A run to its end under a policy; None if it was stopped."""
+    name = next((known for known in _POLICIES if known == policy), None)
+    if name is None:
+        raise ConfigError(f"--policy {policy!r}: it is one of {', '.join(_POLICIES)}")
+    if scenario.lots.total is None:
+        scenario = msgspec.structs.replace(
+            scenario, lots=msgspec.structs.replace(scenario.lots, total=_LOTS)
+        )
+    total = (scenario.lots.total or 0) * scenario.lots.wafers * len(sites)
+    make_advisor = _Advisors(settings) if name == "advisor" else None
+    stop = stop_event()
+    with (
+        TruthFiles(out) if out is not None else nullcontext() as files,
+        progress_bar(f"{scenario.name} under {name}", total) as bar,
+    ):
+        result = judge_fab(
+            scenario,
+            sites=sites,
+            seed=scenario.seed if seed is None else seed,
+            policy=name,
+            start_ms=start_ms,
+            stop=stop,
+            make_advisor=make_advisor,
+            sink=files,
+            digest=digest,
+            on_progress=lambda count: bar.update(bar.tasks[0].id, completed=count),
+        )
+        if files is not None and result is not None:
+            files.keep()
+    return result
+
+
+class _Advisors:
+    """Makes the advisor of each site, with the champion model where one is registered."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._policy = load_policy(settings.policy)
+        self._scorer: Scorer | None = None
+        try:
+            repository = open_repository(settings)
+            repository.current()
+            self._scorer = Scorer(repository)
+        except ModelError as error:
+            err.print(f"no model serves, so the advisor has the traces alone ({error})")
+
+    def __call__(self, site: str) -> AdvisorPolicy:
+        return AdvisorPolicy(self._policy, site, self._score if self._scorer else None)
+
+    def _score(self, maps: Sequence[WaferMap]) -> list[Event]:
+        assert self._scorer is not None
+        return [
+            event
+            for answer in self._scorer(maps)
+            if not isinstance(answer, Exception)
+            for event in answer
+        ]
+
+
+def _start_ms(text: str) -> int:
+    if text == "now":
+        return int(datetime.now(UTC).timestamp() * 1000)
     try:
-        runner = FabRunner(loaded, log, site=site, seed=seed, folder=settings.home)
-        with progress_bar(f"fab {site}", wafers) as bar:
-            result = runner.run(
-                stop,
-                wafers=wafers,
-                speed=speed,
-                on_progress=lambda done: bar.update(bar.tasks[0].id, completed=done),
-            )
-        if truth is not None:
-            truth.write_bytes(msgspec.json.encode(runner.truth()))
-        report(result, as_json=as_json, title="fab")
-    finally:
-        log.close()
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--start {text!r}: write a time such as {_START}, or 'now'") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
 
 
 def _list(as_json: bool) -> None:

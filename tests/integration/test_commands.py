@@ -116,12 +116,62 @@ def test_a_fab_goes_on_where_it_was(home: Home) -> None:
     assert "another scenario or seed" in error_of(other)
 
 
+def test_a_fabs_bytes_are_its_seeds_alone(tmp_path: Path) -> None:
+    def records(folder: str, seed: int) -> list[str]:
+        home = Home(tmp_path / folder)
+        home.json("sim", "run", "--scenario", "demo", "--wafers", "5", "--seed", str(seed))
+        streams = ("process", "traces", "metrology", "wafer_maps", "equipment")
+        return [json.dumps(record["data"]) for name in streams for record in home.tail(name)]
+
+    first = records("a", 5)
+    assert records("b", 5) == first
+    assert records("c", 6) != first
+
+
+def test_a_judged_run_reports_and_writes_what_really_happened(home: Home) -> None:
+    arguments = ("sim", "run", "--scenario", "demo", "--lots", "16", "--seed", "2", "--site", "j1")
+    truth = home.folder / "truth"
+    run = home.json(*arguments, "--policy", "none", "--out", str(truth))
+    assert run["wafers"] == 400
+    assert 0.5 < run["die_yield"] < 1.0
+    assert run["value"] > 0
+    assert {item["mode"] for item in run["excursions"]} == {
+        "showerhead_clogging",
+        "rf_match_drift",
+        "robot_blade_scratch",
+    }
+    assert {path.name for path in truth.iterdir()} == {
+        "wafers.parquet",
+        "dies.parquet",
+        "hits.parquet",
+        "module_hours.parquet",
+    }
+    # Nothing of it is on the log.
+    assert home.tail("wafer_maps", "--site", "j1") == []
+    again = home.run(*arguments, "--policy", "none", "--out", str(truth), code=1)
+    assert "earlier run" in error_of(again)
+    advised = home.json(*arguments, "--policy", "advisor")
+    assert advised["policy"] == "advisor"
+
+
+def test_a_wrong_scenario_leaves_nothing_behind(home: Home) -> None:
+    wrong = home.folder / "wrong.yaml"
+    wrong.write_text("name: wrong\ndescription: x\nlots:\n  total: 1000000000\n")
+    out = home.folder / "never"
+    done = home.run("sim", "run", "--scenario", str(wrong), "--out", str(out), code=1)
+    assert "wrong.yaml, line 4, key 'lots.total'" in error_of(done)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("replay", "missing.npz"), "cannot be read"),
         (("sim", "run"), "name a scenario"),
         (("sim", "run", "--scenario", "nothing"), "no scenario 'nothing'"),
+        (("sim", "run", "--scenario", "quiet", "--policy", "magic"), "one of none, spc"),
+        (("sim", "run", "--scenario", "quiet", "--policy", "spc", "--wafers", "9"), "on the log"),
+        (("sim", "run", "--scenario", "quiet", "--start", "soon"), "write a time"),
         (("process", "--model", "missing.onnx", "--until-idle"), "neither a file"),
         (("process", "--model", "models:/wafer-map@champion", "--until-idle"), "fabpilot train"),
         (("process", "--site", "KR1"), "no site name|not a site name"),

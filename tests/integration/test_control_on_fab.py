@@ -8,8 +8,8 @@ from contracts.events import Action, Alert, Event, Metrology, WaferMap
 from contracts.wafer_map import PATTERNS
 from control.engine import Engine
 from control.policy import load_policy
+from fab_sim import load_scenario
 from fab_sim.fab import Fab
-from fab_sim.scenario import load_scenario
 from tests.control_streams import SITE, START_MS, prediction
 
 

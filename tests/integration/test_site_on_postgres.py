@@ -9,8 +9,8 @@ from console import Site
 from contracts.codec import encode
 from contracts.events import Action, AlertDecision, Metrology, WaferMap
 from contracts.topics import STREAM_SPECS, Stream, topic_name
+from fab_sim import load_scenario
 from fab_sim.fab import Fab
-from fab_sim.scenario import load_scenario
 from fabpilot.controller import Controller
 from streaming.database import open_engine
 from streaming.embedded import EmbeddedLog

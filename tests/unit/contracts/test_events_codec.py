@@ -17,7 +17,7 @@ from contracts.events import EVENT_TYPES, ReviewImage, WaferMap
 from contracts.records import Record
 from contracts.schemas import schema_files
 from contracts.topics import MAX_RECORD_BYTES
-from tests.factories import sample_events, wafer_grid, wafer_map
+from tests.factories import sample_events, trace_with_times, wafer_grid, wafer_map
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
@@ -46,6 +46,19 @@ def test_old_bytes_stay_readable(ce_type: str) -> None:
         for name, text in json.loads((GOLDEN / f"{ce_type}.headers.json").read_text()).items()
     )
     assert decode(headers, value) == SAMPLES[ce_type]
+
+
+def test_sample_times_of_a_trace_are_optional_and_stay_readable() -> None:
+    event = trace_with_times()
+    message = encode(event)
+    assert decode(message.headers, message.value) == event
+    golden = (GOLDEN / "fabpilot.trace.v1.times.msgpack").read_bytes()
+    assert decode(message.headers, golden) == event
+    plain = json.loads(msgspec.json.encode(event))
+    jsonschema.validate(plain, json.loads(schema_files()["fabpilot.trace.v1.json"]))
+    # What wrote before there were times, and what reads without knowing them.
+    without = msgspec.structs.replace(event, times_ms=None)
+    assert decode(message.headers, (GOLDEN / "fabpilot.trace.v1.msgpack").read_bytes()) == without
 
 
 @pytest.mark.parametrize("ce_type", sorted(EVENT_TYPES))

@@ -12,6 +12,7 @@ from contracts.events import (
     ActionStatus,
     EquipmentState,
     Event,
+    Metrology,
     ProcessEvent,
     Trace,
     WaferMap,
@@ -245,3 +246,51 @@ def test_only_approved_actions_of_this_site_are_taken() -> None:
         fab.submit(approved(status="proposed", kind="hold_lot", lot_id="x"))
     with pytest.raises(GuardRailError, match="us1"):
         fab.submit(msgspec.structs.replace(inhibit("ETCH-01/A"), site="us1"))
+
+
+def test_a_released_lot_goes_on_and_is_tested() -> None:
+    fab = new_fab()
+    events = run_until(fab, lambda f: f.tick >= 200)
+    lot = next(event.lot_id for event in events if isinstance(event, ProcessEvent))
+    assert answer(fab, approved("a1", kind="hold_lot", lot_id=lot))[0].status == "applied"
+    held_at = fab.now_ms
+    run_until(fab, lambda f: f.now_ms > held_at + 3_600_000)
+    given, _ = answer(fab, approved("a2", kind="release_lot", lot_id=lot))
+    assert given.status == "applied"
+    again, _ = answer(fab, approved("a3", kind="release_lot", lot_id=lot))
+    assert (again.status, "not on hold" in again.comment) == ("failed", True)
+    later = run_until(fab, lambda f: f.wafers_done >= 150)
+    assert sum(isinstance(e, WaferMap) and e.lot_id == lot for e in later) == 25
+
+
+def test_a_released_module_takes_wafers_again() -> None:
+    fab = new_fab()
+    fab.step()
+    target = {"equipment_id": "ETCH-01", "module_id": "A"}
+    assert answer(fab, inhibit("ETCH-01/A"))[0].status == "applied"
+    given, events = answer(fab, approved("a2", kind="release_module", **target))
+    assert given.status == "applied"
+    states = [event for event in events if isinstance(event, EquipmentState)]
+    assert [(s.key, s.inhibited) for s in states if "a2" in s.reason] == [("ETCH-01/A", False)]
+    again, _ = answer(fab, approved("a3", kind="release_module", **target))
+    assert (again.status, "not inhibited" in again.comment) == ("failed", True)
+    later = run_until(fab, lambda f: f.wafers_done >= 25)
+    assert any(isinstance(e, Trace) and e.key == "ETCH-01/A" for e in later)
+
+
+def test_requested_metrology_measures_every_wafer_of_the_lot_and_takes_time() -> None:
+    fab = new_fab()
+    events = run_until(fab, lambda f: f.tick >= 150)
+    lot = next(event.lot_id for event in events if isinstance(event, ProcessEvent))
+    given, _ = answer(fab, approved("a1", kind="request_metrology", lot_id=lot))
+    assert given.status == "applied"
+    again, _ = answer(fab, approved("a2", kind="request_metrology", lot_id=lot))
+    assert (again.status, "already" in again.comment) == ("failed", True)
+    before = fab.tally.measurements
+    later = run_until(fab, lambda f: lot not in f._line.lots)
+    extra = [e for e in later if isinstance(e, ProcessEvent) and e.step == "MET-EXTRA"]
+    assert {event.lot_id for event in extra} == {lot}
+    assert len({event.substrate_id for event in extra}) == 25
+    measured = {e.substrate_id for e in later if isinstance(e, Metrology) and e.lot_id == lot}
+    assert len(measured) == 25
+    assert fab.tally.measurements >= before + 25

@@ -8,7 +8,16 @@ import pytest
 from fab_sim import Scenario
 from fab_sim.kinds import KINDS
 from fab_sim.modes import MODES
-from fab_sim.scenario import Equipment, Excursion, Lots, Product, Sampling, Step
+from fab_sim.scenario import (
+    Equipment,
+    Excursion,
+    Lots,
+    Product,
+    Reliability,
+    Sampling,
+    SensorFault,
+    Step,
+)
 
 LINES = (Path(__file__).parents[3] / "docs" / "fab.md").read_text().splitlines()
 
@@ -33,17 +42,18 @@ def test_every_mode_is_listed_with_its_signature_and_its_pattern(name: str) -> N
 @pytest.mark.parametrize("kind", sorted(kind for kind, spec in KINDS.items() if spec.variables))
 def test_every_sensor_and_recipe_parameter_is_listed(kind: str) -> None:
     spec = KINDS[kind]
-    rows = [line for line in LINES if line.startswith(f"| {kind} |")]
-    assert len(rows) == 1
+    text = row(kind)
     for variable in spec.variables:
-        assert f"`{variable.name}`" in rows[0]
+        assert f"`{variable.name}`" in text
     for parameter in spec.parameters:
-        assert f"`{parameter.name}` {parameter.low:g} to {parameter.high:g}" in rows[0]
+        assert f"`{parameter.name}` {parameter.low:g} to {parameter.high:g}" in text
+    for measured in (spec.measured, spec.defects):
+        assert measured is None or f"`{measured.parameter}`" in text
 
 
 @pytest.mark.parametrize(
     "part",
-    [Scenario, Product, Equipment, Step, Lots, Sampling, Excursion],
+    [Scenario, Product, Equipment, Step, Lots, Sampling, Reliability, Excursion, SensorFault],
     ids=lambda p: p.__name__,
 )
 def test_every_key_of_a_scenario_is_listed(part: type[msgspec.Struct]) -> None:

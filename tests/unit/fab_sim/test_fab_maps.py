@@ -1,5 +1,8 @@
 """From causes to dies, and labels that come from causes."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -7,8 +10,9 @@ import pytest
 
 from contracts.wafer_map import FAIL, PATTERNS, check_grid
 from fab_sim import labelled_maps, load_scenario
+from fab_sim.chance import habits
 from fab_sim.fields import disc, field
-from fab_sim.maps import Hit, ProbedWafer, probe_wafer
+from fab_sim.maps import BY_EDGE, BY_TESTER, Hit, ProbedWafer, probe_wafer
 from fab_sim.modes import MODES
 from fab_sim.randomness import generator
 from fab_sim.scenario import Product
@@ -82,12 +86,13 @@ def test_wafers_of_one_cause_look_alike() -> None:
     assert np.std(same) < 0.6 * np.std(different)
 
 
-def test_mixed_gives_all_nine_patterns_in_balance_on_many_grids() -> None:
+def test_mixed_gives_all_nine_patterns_on_many_grids_and_mostly_none() -> None:
     maps = labelled_maps(load_scenario("mixed"), wafers=1800, seed=5)
     counts = Counter(maps.labels)
     assert set(counts) == set(PATTERNS)
-    assert min(counts.values()) > 0.5 * 1800 / 9
-    assert len({grid.shape for grid in maps.grids}) >= 8
+    assert min(counts.values()) > 0.01 * 1800
+    assert 0.4 * 1800 < counts["None"] < 0.65 * 1800
+    assert len({grid.shape for grid in maps.grids}) >= 20
     assert len(maps.grids) == len(maps.labels) == len(maps.lots) == 1800
     for grid in maps.grids[:50]:
         check_grid(grid)
@@ -103,3 +108,65 @@ def test_labelled_maps_are_the_same_again_and_differ_by_seed() -> None:
 
 def test_quiet_gives_maps_without_patterns() -> None:
     assert set(labelled_maps(load_scenario("quiet"), wafers=50, seed=1).labels) == {"None"}
+
+
+@pytest.mark.parametrize("name", sorted(MODES))
+def test_every_failed_die_has_something_that_killed_it_and_no_other_die_has(name: str) -> None:
+    hits = (Hit(name, 1.0, "one", 0), Hit("slurry_scratch", 1.0, "two", 0))
+    tested = probe(*hits)
+    assert tested.killed_by.dtype == np.int16
+    assert tested.killed_by.shape == tested.grid.shape
+    assert np.array_equal(tested.killed_by != 0, tested.grid == FAIL)
+    assert tested.killed_by.min() >= BY_TESTER
+    assert tested.killed_by.max() <= len(hits)
+    assert (tested.killed_by == 1).sum() > 5
+
+
+def test_a_wafer_without_a_cause_has_only_chance_to_blame() -> None:
+    assert all(probe(number=number).killed_by.max() == 0 for number in range(20))
+
+
+def test_dies_at_the_edge_exclusion_fail_more() -> None:
+    wafer = habits(PRODUCT).wafer
+    inside, rim = np.zeros(2), np.zeros(2)
+    for number in range(100):
+        tested = probe(number=number)
+        failed = (tested.grid == FAIL)[wafer.on]
+        beyond = wafer.corner > 1.0
+        inside += failed[~beyond].sum(), (~beyond).sum()
+        rim += failed[beyond].sum(), beyond.sum()
+        edge = (tested.killed_by == BY_EDGE)[wafer.on]
+        assert (wafer.corner[edge] > 0.85).all()
+    assert rim[0] / rim[1] > 1.5 * inside[0] / inside[1]
+
+
+def test_the_same_wafer_again_in_another_process() -> None:
+    program = (
+        "import hashlib\n"
+        "from fab_sim import labelled_maps, load_scenario\n"
+        "made = labelled_maps(load_scenario('mixed'), wafers=100, seed=9)\n"
+        "print(hashlib.sha256(b''.join(g.tobytes() for g in made.grids)).hexdigest())\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+
+
+def test_another_seed_gives_other_maps_with_the_same_statistics() -> None:
+    first, other = (labelled_maps(load_scenario("mixed"), wafers=2500, seed=s) for s in (1, 2))
+    shares = [
+        np.array([(grid == FAIL).sum() / (grid > 0).sum() for grid in maps.grids])
+        for maps in (first, other)
+    ]
+    assert abs(shares[0].mean() - shares[1].mean()) < 0.02
+    counts = [Counter(maps.labels) for maps in (first, other)]
+    for pattern in PATTERNS:
+        assert abs(counts[0][pattern] - counts[1][pattern]) < 0.04 * 2500

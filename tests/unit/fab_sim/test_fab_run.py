@@ -98,7 +98,9 @@ def test_a_wafer_goes_through_the_route_with_one_trace_a_process_step() -> None:
             traces[event.substrate_id] += 1
             assert np.isfinite(event.values.numpy()).all()
             assert event.values.shape[1] == len(event.variables)
-            assert 40 <= event.values.shape[0] <= 80
+            assert 40 <= event.values.shape[0] <= 240
+            assert event.times_ms is not None
+            assert np.all(np.diff(event.times_ms.numpy()) > 0)
     for substrate in tested:
         assert traces[substrate] == 6
         places = [place for place, phase in steps[substrate] if phase == "completed"]

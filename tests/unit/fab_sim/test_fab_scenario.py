@@ -1,11 +1,13 @@
 """Scenario files: what is accepted, and what a wrong one is told."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from contracts.errors import ConfigError
 from fab_sim import builtin_scenarios, load_scenario
+from fab_sim.kinds import KINDS
 from fab_sim.modes import MODES
 from fab_sim.yaml_file import MAX_BYTES
 
@@ -52,7 +54,29 @@ def test_mixed_has_a_cause_for_every_pattern() -> None:
 def test_a_file_of_ones_own_needs_only_what_differs(tmp_path: Path) -> None:
     scenario = load_scenario(write(tmp_path, excursion(share=0.5)))
     assert scenario.excursions[0].share == 0.5
-    assert len(scenario.route) == 8
+    assert len(scenario.route) >= 30
+
+
+def test_the_default_route_comes_back_to_the_same_equipment() -> None:
+    route = load_scenario("quiet").route
+    assert len({step.name for step in route}) == len(route)
+    visits = Counter(step.kind for step in route)
+    assert min(visits[kind] for kind in ("litho", "etch", "deposition", "cmp", "clean")) >= 3
+    assert set(visits) == set(KINDS)
+
+
+def test_a_scenario_says_what_happens_at_which_site() -> None:
+    scenario = load_scenario("three_drifts_two_sites")
+    assert scenario.sites == ("kr1", "us1")
+    assert {item.id for item in scenario.at("us1").excursions} == {"us-zone"}
+    assert len(scenario.at("kr1").excursions) == 2
+
+
+def test_there_are_scenarios_for_every_mode_and_many_kinds_of_trouble() -> None:
+    names = builtin_scenarios()
+    assert len(names) >= 14
+    used = {item.mode for name in names for item in load_scenario(name).excursions}
+    assert used == set(MODES)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +95,29 @@ def test_a_file_of_ones_own_needs_only_what_differs(tmp_path: Path) -> None:
         (excursion(onset_wafers=None), 5, "excursions[0]", "exactly one"),
         (BASE + "lots:\n  total: 1000000000\n", 4, "lots.total", "1000000"),
         (BASE + "lots:\n  every_min: 5\n", 4, "lots.every_min", "not a key"),
+        (BASE + "sites: [kr1, kr1]\n", 3, "sites[1]", "twice"),
+        (BASE + "sites: [KR 1]\n", 3, "sites[0]", "regex"),
+        (
+            BASE + "sites: [kr1]\nexcursions:\n  - {id: x, mode: rf_match_drift,"
+            " equipment: ETCH-01, module: A, onset_h: 1, site: us1}\n",
+            5,
+            "excursions[0].site",
+            "none of kr1",
+        ),
+        (
+            BASE + "sensor_faults:\n  - {id: s, equipment: ETCH-01, module: A,"
+            " variable: luck, kind: stuck, onset_h: 1}\n",
+            4,
+            "sensor_faults[0].variable",
+            "none of",
+        ),
+        (
+            BASE + "sensor_faults:\n  - {id: s, equipment: ETCH-01, module: A,"
+            " variable: rf_power_w, kind: stuck, onset_h: 5, until_h: 4}\n",
+            4,
+            "sensor_faults[0].until_h",
+            "later",
+        ),
         (
             BASE + "products:\n  - {id: A, rows: 40, columns: 40}\n"
             "  - {id: A, rows: 30, columns: 30}\n",
@@ -124,7 +171,7 @@ def test_what_is_no_scenario_at_all_is_refused(tmp_path: Path, text: str, words:
 
 
 def test_an_unknown_name_lists_the_built_in_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no scenario 'nowhere'.*demo, mixed, quiet"):
+    with pytest.raises(ConfigError, match=r"no scenario 'nowhere'.*aborts, .*demo, .*quiet"):
         load_scenario("nowhere")
 
 

@@ -6,16 +6,30 @@ import pytest
 from fab_sim.kinds import KINDS
 from fab_sim.metrology import measure, site_positions
 from fab_sim.modes import MODES
-from fab_sim.modules import Module
+from fab_sim.modules import Module, ModuleRun
 from fab_sim.randomness import generator, logic_random
-from fab_sim.scenario import Equipment, Excursion
+from fab_sim.scenario import NEVER_DOWN, Equipment, Excursion
 from fab_sim.traces import render_trace, variable_names
 
 PROCESSING = sorted(kind for kind, spec in KINDS.items() if spec.variables)
 
 
 def module(kind: str) -> Module:
-    return Module(Equipment(id="T-01", kind=kind, modules=("A",)), "A", "test")
+    tool = Equipment(id="T-01", kind=kind, modules=("A",))
+    return Module(tool, "A", "test", NEVER_DOWN)
+
+
+def treat(module: Module, recipe: str = "R", wafer: int = 0) -> ModuleRun:
+    """One wafer, with the luck of its number."""
+    luck = logic_random(wafer)
+    return module.process(
+        recipe,
+        order=5,
+        slot=next((i.mode.boat[0] for i in module.illnesses if i.mode.boat is not None), 1),
+        suffer=luck.random(),
+        strength=luck.uniform(0.85, 1.1),
+        now_ms=wafer,
+    )
 
 
 def means(kind: str, shifts: np.ndarray, wafers: int = 60) -> np.ndarray:
@@ -35,7 +49,8 @@ def test_a_trace_has_the_rows_columns_and_levels_it_should(kind: str) -> None:
     trace = render_trace(kind, 2.0, levels, np.zeros(len(names)), generator("t"))
     assert trace.dtype == np.float32
     assert trace.shape == (60, len(names))
-    assert 7 <= len(names) <= 12
+    assert 12 <= len(names) <= 30
+    assert len(set(names)) == len(names)
     assert all("_" in name for name in names)
     main = trace[30:45].mean(axis=0)
     assert np.allclose(main, levels, rtol=0.35)
@@ -61,10 +76,10 @@ def test_sensors_are_at_full_shift_before_wafers_suffer(name: str) -> None:
         id="x", mode=name, equipment="T-01", module="A", onset_wafers=0, growth_wafers=10, share=1.0
     )
     sick = module(MODES[name].kinds[0])
-    illness = sick.fall_ill(excursion, 0)
+    illness = sick.fall_ill(excursion, "test", 0)
     first_hit = first_full = None
     for wafer in range(20):
-        run = sick.process("R", logic_random(wafer), wafer)
+        run = treat(sick, wafer=wafer)
         if first_full is None and illness.sensor_level() == 1.0:
             first_full = wafer
         if first_hit is None and run.hits:
@@ -88,11 +103,11 @@ def test_the_right_recipe_change_makes_up_for_a_mode_and_the_wrong_one_does_not(
     strengths = {}
     for share in (-0.4, 0.0, 1.0):
         sick = module(mode.kinds[0])
-        sick.fall_ill(excursion, 0)
+        sick.fall_ill(excursion, "test", 0)
         value = parameter.nominal + share * cure.shift
         assert parameter.low <= value <= parameter.high
         sick.change_recipe("R", cure.parameter, value)
-        run = sick.process("R", logic_random("same"), 0)
+        run = treat(sick)
         strengths[share] = sum(hit.strength for hit in run.hits)
     assert strengths[1.0] == 0.0
     assert 0.0 < strengths[0.0] < strengths[-0.4]
@@ -100,13 +115,13 @@ def test_the_right_recipe_change_makes_up_for_a_mode_and_the_wrong_one_does_not(
 
 def test_a_recipe_change_on_a_healthy_module_detunes_it_and_shows_in_its_set_point() -> None:
     healthy = module("etch")
-    before = healthy.process("R", logic_random(0), 0)
+    before = treat(healthy)
     healthy.change_recipe("R", "rf_power_w", 950.0)
-    after = healthy.process("R", logic_random(0), 0)
+    after = treat(healthy)
     column = variable_names("etch").index("rf_power_w")
     assert (before.detuned, after.detuned) == (0.0, 0.5)
     assert after.levels[column] == 950.0
-    assert healthy.process("other", logic_random(0), 0).detuned == 0.0
+    assert treat(healthy, "other").detuned == 0.0
 
 
 def test_maintenance_ends_what_is_wrong_and_leaves_a_small_shift() -> None:
@@ -122,11 +137,12 @@ def test_maintenance_ends_what_is_wrong_and_leaves_a_small_shift() -> None:
             growth="step",
             share=1.0,
         ),
+        "test",
         0,
     )
-    during = sick.process("R", logic_random(0), 0)
-    ended = sick.maintain()
-    after = sick.process("R", logic_random(0), 0)
+    during = treat(sick)
+    ended = sick.maintain(0)
+    after = treat(sick)
     assert [illness.excursion.id for illness in ended] == ["x"]
     assert during.hits
     assert not after.hits

@@ -1,0 +1,53 @@
+"""`fabpilot bench early`: whether causes show in sensors before they hurt wafers."""
+
+from typing import Annotated
+
+import typer
+
+from fabpilot.benchmarks.early import bench_kinds, measure_early
+from fabpilot.commands.options import JsonOption
+from fabpilot.output import progress_bar, report
+
+__all__ = ["early"]
+
+
+def early(
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first of the seeds.")] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="How many.")] = 5,
+    growth_wafers: Annotated[
+        int, typer.Option("--growth-wafers", min=1, max=10_000, help="From onset to full growth.")
+    ] = 16,
+    magnitude: Annotated[
+        float, typer.Option("--magnitude", min=0.1, max=3.0, help="Of the modes, 1 is full.")
+    ] = 1.0,
+    trained: Annotated[
+        int, typer.Option("--trained", min=200, help="Quiet wafers to train a detector on.")
+    ] = 600,
+    quiet: Annotated[
+        int, typer.Option("--quiet", min=0, help="Further ones, to count its false alarms on.")
+    ] = 600,
+    arl: Annotated[
+        float, typer.Option("--arl", min=10.0, help="Wafers per false alarm of its limit.")
+    ] = 1000.0,
+    as_json: JsonOption = False,
+) -> None:
+    """How many wafers before the first spoilt one a textbook detector sees each failure mode.
+
+    For example:
+
+      fabpilot bench early --json
+
+      fabpilot bench early --seed 7 --seeds 20 --growth-wafers 100
+    """
+    with progress_bar("modules", len(bench_kinds()) * seeds) as bar:
+        task = bar.tasks[0].id
+        result = measure_early(
+            range(seed, seed + seeds),
+            growth_wafers=growth_wafers,
+            magnitude=magnitude,
+            trained=trained,
+            quiet=quiet,
+            wafers_per_false_alarm=arl,
+            progress=lambda: bar.advance(task),
+        )
+    report(result, as_json=as_json, title="early")

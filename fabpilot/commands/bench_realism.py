@@ -1,0 +1,43 @@
+"""`fabpilot bench realism`: how far the maps of the synthetic fab are from real ones."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fab_sim import load_scenario
+from fabpilot.benchmarks.realism import measure_realism
+from fabpilot.commands.options import JsonOption
+from fabpilot.output import report
+from fabpilot.settings import load_settings
+from models.data import load_maps
+
+__all__ = ["realism"]
+
+
+def realism(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Real labelled maps (default: wm811k.npz in FABPILOT_DATA)."),
+    ] = None,
+    scenario: Annotated[
+        str, typer.Option("--scenario", help="Whose causes make the synthetic maps.")
+    ] = "mixed",
+    wafers: Annotated[
+        int, typer.Option("--wafers", min=40, help="Maps of each pattern on each side, at most.")
+    ] = 400,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Synthetic against real wafer maps, pattern by pattern.
+
+    Distances of the share of failed dies, of the radial profile and of Moran's I, and how well a
+    small classifier tells the two apart (AUC; 0.5 is perfect). Needs the extra `train`.
+
+    For example:
+
+      fabpilot bench realism --data wm811k.npz --json
+    """
+    real = load_maps(data or load_settings().data / "wm811k.npz")
+    result = measure_realism(real, load_scenario(scenario), wafers=wafers, seed=seed)
+    report(result, as_json=as_json, title="realism")

@@ -1,0 +1,63 @@
+"""The project's own controller as a policy: what it proposes is approved at once.
+
+It is the engine that `fabpilot control` runs, fed with the events in the order of the log, each
+through the codec as on the log; no log stands between, so a run needs no broker and is repeatable.
+Wafer maps are scored by a model where there is one; without it the engine has the traces alone.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+import msgspec
+
+from contracts.codec import decode, encode
+from contracts.events import Action, Event, WaferMap
+from contracts.topics import Stream
+from control.engine import Engine
+from control.policy import Policy
+
+__all__ = ["AdvisorPolicy", "Score"]
+
+Score = Callable[[Sequence[WaferMap]], Sequence[Event]]
+"""Predictions for wafer maps."""
+
+_NAME = "policy:advisor"
+
+
+class AdvisorPolicy:
+    """The controller of one site, with every approval given.
+
+    Args:
+        policy: the controller's.
+        site: its name.
+        score: predicts patterns from maps; None leaves the maps out.
+    """
+
+    def __init__(self, policy: Policy, site: str, score: Score | None) -> None:
+        self._engine = Engine(policy, site)
+        self._score = score
+        wanted = {Stream.PROCESS, Stream.EQUIPMENT, Stream.TRACES}
+        if score is not None:
+            wanted.add(Stream.WAFER_MAPS)
+        self.streams: Collection[Stream] = frozenset(wanted)
+
+    def observe(self, events: Sequence[Event], now_ms: int) -> list[Action]:
+        """Hand everything to the engine; approve what it proposes."""
+        maps = [event for event in events if isinstance(event, WaferMap)]
+        told = list(events)
+        if maps and self._score is not None:
+            told += self._score(maps)
+        approved = []
+        for event in told:
+            message = encode(event)
+            for answer in self._engine.handle(decode(message.headers, message.value)):
+                if isinstance(answer, Action) and answer.status == "proposed":
+                    action = msgspec.structs.replace(
+                        answer,
+                        event_id=Action.event_id_for(answer.action_id, "approved"),
+                        status="approved",
+                        by=_NAME,
+                        time_ms=now_ms,
+                    )
+                    self._engine.handle(action)
+                    approved.append(action)
+        return approved

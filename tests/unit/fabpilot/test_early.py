@@ -1,0 +1,87 @@
+"""The reference detector, and that it sees what grows before wafers suffer."""
+
+import numpy as np
+import pytest
+from scipy.stats import f as fisher_f
+
+from fab_sim.kinds import KINDS
+from fab_sim.modes import MODES
+from fab_sim.randomness import generator
+from fab_sim.traces import draw_trace, phase_slices
+from fabpilot.benchmarks.early import Hotelling, bench_kinds, measure_early, step_means
+from fabpilot.benchmarks.traces import measure_trace_rate
+
+
+def test_the_limit_is_hotellings_and_keeps_its_run_length() -> None:
+    random = np.random.default_rng(1)
+    n, a = 400, 10
+    mix = np.eye(a) + 0.3
+    detector = Hotelling(random.normal(size=(n, a)) @ mix, 100.0)
+    expected = a * (n - 1) * (n + 1) / (n * (n - a)) * fisher_f.ppf(0.99, a, n - a)
+    assert detector.limit == pytest.approx(expected)
+    alarms = sum(detector.alarms(x) for x in random.normal(size=(20_000, a)) @ mix)
+    # 200 expected; the past it was trained on moves that by some ten percent.
+    assert 140 < alarms < 270
+
+
+def test_a_missing_feature_counts_as_normal() -> None:
+    detector = Hotelling(np.random.default_rng(2).normal(size=(300, 5)), 1000.0)
+    features = np.zeros(5)
+    features[2] = np.nan
+    assert not detector.alarms(features)
+    features[1] = 30.0
+    assert detector.alarms(features)
+
+
+@pytest.mark.parametrize("kind", ["etch", "clean"])
+def test_step_means_are_the_means_of_the_recipes_steps(kind: str) -> None:
+    levels = np.array([variable.level for variable in KINDS[kind].variables])
+    values = draw_trace(
+        kind,
+        2.0,
+        levels,
+        np.zeros(len(levels)),
+        order=0,
+        faults=(),
+        random=generator("step-means"),
+    ).values.copy()
+    means = step_means(kind, values).reshape(-1, len(levels))
+    steps = phase_slices(kind, len(values))
+    assert len(means) == len(steps)
+    for mean, rows in zip(means, steps.values(), strict=True):
+        assert mean == pytest.approx(values[rows].mean(axis=0, dtype=np.float64), rel=1e-6)
+    values[::2, 0] = np.nan
+    values[:, 1] = np.nan
+    holes = step_means(kind, values).reshape(-1, len(levels))
+    assert np.isfinite(holes[:, 0]).all()
+    assert np.isnan(holes[:, 1]).all()
+
+
+def test_every_mode_is_seen_before_a_wafers_failure_rate_has_doubled() -> None:
+    calls = []
+    result = measure_early(
+        [3],
+        growth_wafers=16,
+        trained=300,
+        quiet=100,
+        wafers_per_false_alarm=1000.0,
+        progress=lambda: calls.append(1),
+    )
+    assert {(lead.mode, lead.kind) for lead in result.modes} == {
+        (name, kind) for name, mode in MODES.items() for kind in mode.kinds
+    }
+    assert result.seen_early_share == 1.0
+    assert result.ahead_least >= 1
+    assert result.pattern_ahead_least >= 1
+    # 0.7 expected in 700; more than 7 has a chance below one in a million.
+    assert result.quiet_wafers == 100 * len(bench_kinds())
+    assert result.false_alarms <= 7
+    assert len(calls) == len(bench_kinds())
+
+
+def test_two_million_samples_a_second() -> None:
+    rate = measure_trace_rate(60)
+    assert rate.slowest in KINDS
+    assert rate.slowest_samples_per_s <= rate.samples_per_s
+    # Nine tenths are missing before this fails: a test is no benchmark.
+    assert rate.samples_per_s > 2e6
