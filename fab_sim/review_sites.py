@@ -49,8 +49,8 @@ _LEFT_BY_KIND: dict[str, Mix] = {
 }
 # On any wafer: what falls on it, dries on it or touches it.
 _NUISANCE: Mix = (("particle", 0.8), ("residue", 0.14), ("scratch", 0.06))
-# Nuisance defects that an inspection reports, against the dies; at full strength a cause has
-# defects on half of the dies or more, so that it outnumbers them.
+# Nuisance defects that an inspection reports, against the dies; at full strength most causes
+# have far more, a scratch as many.
 _NUISANCE_A_DIE = 0.02
 # Reviewed places end here, beside the bevel, in radii.
 _EDGE = 0.995

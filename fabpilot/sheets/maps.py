@@ -8,7 +8,7 @@ from contracts.wafer_map import PATTERNS
 from fab_sim import Scenario
 from fab_sim.modes import MODES
 from fabpilot.sheets.sources import Grid, gallery, modes_of, modes_that_can_be
-from fabpilot.sheets.style import FAINT, MAP_COLOURS, label_row, new_contact_sheet, words
+from fabpilot.sheets.style import FAINT, MAP_COLOURS, ContactSheet, words
 
 __all__ = ["draw_map", "gallery_figure"]
 
@@ -24,31 +24,27 @@ def gallery_figure(scenario: Scenario, seed: int) -> Any:
     own = modes_of(scenario)
     possible = modes_that_can_be(scenario)
     shown = gallery(scenario, own, _EACH, seed)
-    others = gallery(scenario, possible, _EACH, seed + 1)
-    figure, rows = new_contact_sheet(len(PATTERNS), _EACH, 1.15, 0.12)
-    figure.suptitle(
-        f"Scenario {scenario.name}, seed {seed}: wafer maps by their true pattern", fontsize=12
+    missing = not set(PATTERNS) <= set(shown)
+    others = gallery(scenario, possible, _EACH, seed + 1) if missing else {}
+    sheet = ContactSheet(
+        f"Scenario {scenario.name}, seed {seed}: wafer maps by their true pattern",
+        len(PATTERNS),
+        _EACH,
+        1.05,
+        0.14,
     )
-    for pattern, axes in zip(PATTERNS, rows, strict=True):
-        grids = shown.get(pattern, [])
-        # A pattern may come about from modes that make others: a weak flood is random.
-        makers = [mode for mode in own if MODES[mode].pattern == pattern]
-        foreign = not grids
-        if foreign:
-            grids = others.get(pattern, [])
-            makers = [mode for mode in possible if MODES[mode].pattern == pattern]
-        notes = [words(mode) for mode in makers]
+    for row, pattern in enumerate(PATTERNS):
+        foreign = pattern not in shown
+        grids = (others if foreign else shown).get(pattern, [])
+        modes = possible if foreign else own
+        notes = [words(mode) for mode in modes if MODES[mode].pattern == pattern]
         if foreign:
             notes.append("(not in this scenario)" if grids else "(never on this equipment)")
-        label_row(axes[0], pattern, notes, faint=foreign)
-        for place, cell in enumerate(axes):
-            if place < len(grids):
-                draw_map(cell, grids[place])
-                rows_, columns = grids[place].shape
-                cell.set_title(f"{rows_} × {columns} dies", fontsize=6.5, color="#555555", pad=2)
-            else:
-                cell.axis("off")
-    figure.legend(
+        sheet.label(row, pattern, notes, faint=foreign)
+        for column, grid in enumerate(grids):
+            sheet.picture(row, column, grid, cmap=MAP_COLOURS, vmin=0, vmax=2)
+            sheet.caption(row, column, f"{grid.shape[0]} × {grid.shape[1]} dies")
+    sheet.figure.legend(
         handles=[
             Patch(facecolor=MAP_COLOURS(1), edgecolor=FAINT, label="die passed"),
             Patch(facecolor=MAP_COLOURS(2), label="die failed"),
@@ -57,7 +53,7 @@ def gallery_figure(scenario: Scenario, seed: int) -> Any:
         ncols=2,
         frameon=False,
     )
-    return figure
+    return sheet.figure
 
 
 def draw_map(axes: Any, grid: Grid) -> None:

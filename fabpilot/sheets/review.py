@@ -8,29 +8,37 @@ from fab_sim.randomness import generator
 from fab_sim.review_images import REVIEW_PITCH_NM, REVIEW_PIXEL_SIZE_NM, draw_review_image
 from fab_sim.review_sites import DEFECT_KINDS, DefectKind, defects_of
 from fabpilot.sheets.sources import modes_of
-from fabpilot.sheets.style import label_row, new_contact_sheet, words
+from fabpilot.sheets.style import ContactSheet, words
 
 __all__ = ["review_figure"]
 
-_EACH = 6
+_EACH, _CELL_IN = 6, 1.7
 _BAR_NM = 200.0
 
 
 def review_figure(scenario: Scenario, seed: int) -> Any:
     """One row a kind, with the scenario's modes that leave it."""
-    figure, rows = new_contact_sheet(len(DEFECT_KINDS), _EACH, 1.75, 0.0)
-    figure.suptitle(
+    sheet = ContactSheet(
         f"Review images by kind of defect: {REVIEW_PIXEL_SIZE_NM:g} nm a pixel,"
         f" {REVIEW_PITCH_NM:g} nm pitch, bar {_BAR_NM:g} nm",
-        fontsize=12,
+        len(DEFECT_KINDS),
+        _EACH,
+        _CELL_IN,
     )
-    for kind, axes in zip(DEFECT_KINDS, rows, strict=True):
-        for place, cell in enumerate(axes):
-            image = draw_review_image(kind, random=generator("show", "review", seed, kind, place))
-            cell.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            _draw_bar(cell, len(image))
-        label_row(axes[0], words(kind), _left_by(scenario, kind))
-    return figure
+    for row, kind in enumerate(DEFECT_KINDS):
+        sheet.label(row, words(kind), _left_by(scenario, kind))
+        for column in range(_EACH):
+            image = draw_review_image(kind, random=generator("show", "review", seed, kind, column))
+            left, floor = sheet.picture(row, column, image, cmap="gray", vmin=0, vmax=255)
+            bar = _BAR_NM / REVIEW_PIXEL_SIZE_NM / len(image) * _CELL_IN
+            sheet.axes.plot(
+                [left + 0.08, left + 0.08 + bar],
+                [floor - 0.09, floor - 0.09],
+                color="white",
+                linewidth=2.5,
+                solid_capstyle="butt",
+            )
+    return sheet.figure
 
 
 def _left_by(scenario: Scenario, kind: DefectKind) -> list[str]:
@@ -40,14 +48,3 @@ def _left_by(scenario: Scenario, kind: DefectKind) -> list[str]:
         for mode in modes_of(scenario)
         if mode in MODES and any(left == kind and share >= 0.25 for left, share in defects_of(mode))
     ]
-
-
-def _draw_bar(axes: Any, pixels: int) -> None:
-    length = _BAR_NM / REVIEW_PIXEL_SIZE_NM
-    axes.plot(
-        [0.05 * pixels, 0.05 * pixels + length],
-        [0.94 * pixels, 0.94 * pixels],
-        color="white",
-        linewidth=2.5,
-        solid_capstyle="butt",
-    )

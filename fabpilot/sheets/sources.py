@@ -13,7 +13,7 @@ from fab_sim.kinds import TEST
 from fab_sim.maps import Hit, probe_wafer
 from fab_sim.modes import MODES, Mode
 from fab_sim.randomness import generator
-from fab_sim.scenario import Equipment, Excursion, Lots, Product
+from fab_sim.scenario import NEVER_DOWN, Equipment, Excursion, Lots, Product
 
 __all__ = [
     "LotStory",
@@ -202,6 +202,9 @@ def _run_alone(
             ),
         ),
         sporadic_share=0.0,
+        # Nothing but the mode: sensors tell the truth, and nobody repairs it before it is grown.
+        reliability=NEVER_DOWN,
+        sensor_faults=(),
     )
     fab = Fab(alone, site=_SITE, seed=seed, start_ms=_START_MS)
     traces: list[Trace] = []

@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -14,11 +13,10 @@ __all__ = [
     "FAINT",
     "MAP_COLOURS",
     "NORMAL",
+    "ContactSheet",
     "draw",
     "field_colours",
     "kind_style",
-    "label_row",
-    "new_contact_sheet",
     "new_figure",
     "words",
 ]
@@ -67,45 +65,61 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
 
 
-def new_contact_sheet(rows: int, columns: int, cell_in: float, gap_in: float) -> tuple[Figure, Any]:
-    """A figure of square cells with room for words on the left, and its (rows, columns) axes.
+class ContactSheet:
+    """Square pictures in rows, with words on the left of each row, on one pair of axes.
 
-    Its places are reckoned here: the solver of layouts takes a second for so many axes.
+    Not a grid of axes: seventy of them take matplotlib two seconds.
+
+    Args:
+        title: above all of it.
+        rows: of pictures.
+        columns: the same.
+        cell_in: side of a picture, inches.
+        caption_in: room above each row, inches.
     """
-    label, top, bottom, right = 1.75, 0.62, 0.45, 0.1
-    width = label + columns * cell_in + right
-    height = top + rows * (cell_in + gap_in) + bottom
-    figure = Figure(figsize=(width, height), facecolor="white")
-    axes = np.empty((rows, columns), dtype=object)
-    for row in range(rows):
-        for column in range(columns):
-            left = label + column * cell_in
-            floor = height - top - row * (cell_in + gap_in) - cell_in
-            axes[row, column] = figure.add_axes(
-                (left / width, floor / height, (cell_in - 0.1) / width, (cell_in - 0.1) / height),
-                xticks=[],
-                yticks=[],
-            )
-    return figure, axes
 
+    _LEFT, _TOP, _BOTTOM, _GAP = 1.75, 0.55, 0.4, 0.1
 
-def label_row(axes: Any, name: str, below: Sequence[str], *, faint: bool = False) -> None:
-    """A row's name beside its first cell, with smaller lines below."""
-    for text, at, lift, size, weight in (
-        (name, 0.62, "bottom", 10.5, "bold"),
-        ("\n".join(below), 0.58, "top", 7.0, "normal"),
-    ):
-        axes.text(
-            -0.1,
-            at,
-            text,
-            transform=axes.transAxes,
-            ha="right",
-            va=lift,
-            fontsize=size,
-            fontweight=weight,
-            color="#888888" if faint else "black",
+    def __init__(
+        self, title: str, rows: int, columns: int, cell_in: float, caption_in: float = 0.0
+    ) -> None:
+        self._cell, self._row = cell_in, cell_in + self._GAP + caption_in
+        self._caption = caption_in
+        width = self._LEFT + columns * (cell_in + self._GAP)
+        height = self._TOP + rows * self._row + self._BOTTOM
+        self.figure = Figure(figsize=(width, height), facecolor="white")
+        self.figure.suptitle(title, fontsize=12, y=1.0 - 0.2 / height, va="center")
+        # One unit is one inch, downwards.
+        self.axes = self.figure.add_axes(
+            (0.0, 0.0, 1.0, 1.0), xlim=(0.0, width), ylim=(height, 0.0), xticks=[], yticks=[]
         )
+        self.axes.axis("off")
+
+    def picture(self, row: int, column: int, values: Any, **looks: Any) -> tuple[float, float]:
+        """Put (height, width) values into a cell; its left and lower corner, inches."""
+        left = self._LEFT + column * (self._cell + self._GAP)
+        floor = self._TOP + row * self._row + self._caption + self._cell
+        extent = (left, left + self._cell, floor, floor - self._cell)
+        self.axes.imshow(values, extent=extent, aspect="auto", interpolation="nearest", **looks)
+        # imshow moves the limits to its picture.
+        self.axes.set_xlim(0.0, self.figure.get_figwidth())
+        self.axes.set_ylim(self.figure.get_figheight(), 0.0)
+        return left, floor
+
+    def caption(self, row: int, column: int, text: str) -> None:
+        """A small line above a cell."""
+        x = self._LEFT + column * (self._cell + self._GAP) + 0.5 * self._cell
+        y = self._TOP + row * self._row + self._caption - 0.02
+        self.axes.text(x, y, text, ha="center", va="bottom", fontsize=6.5, color="#555555")
+
+    def label(self, row: int, name: str, below: Sequence[str], *, faint: bool = False) -> None:
+        """A row's name, with smaller lines below."""
+        y = self._TOP + row * self._row + self._caption + 0.4 * self._cell
+        colour = "#888888" if faint else "black"
+        looks: Any = {"ha": "right", "color": colour}
+        x = self._LEFT - 0.12
+        self.axes.text(x, y, name, va="bottom", fontsize=10.5, fontweight="bold", **looks)
+        self.axes.text(x, y + 0.03, "\n".join(below), va="top", fontsize=7.0, **looks)
 
 
 def draw(sheet: Callable[[], Any]) -> bytes:
