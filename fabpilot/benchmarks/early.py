@@ -1,7 +1,8 @@
 """Does a cause show before it hurts? A reference detector on every failure mode that grows.
 
-The detector is the textbook's and knows nothing of failure modes: Hotelling's T2 on the mean of
-every variable in every step of the recipe, trained on a module's own quiet wafers. What is asked is
+The detector is the textbook's and knows nothing of failure modes: Hotelling's T2, or its moving
+average, on the mean of every variable in every step of the recipe, trained on a module's own quiet
+wafers. What is asked is
 whether it sees a mode before the first wafer whose failure rate the mode has doubled; if not, the
 fab's physics is wrong, for a sensor that moves after the wafers is no sensor of the cause.
 """
@@ -26,12 +27,14 @@ from fab_sim.scenario import NEVER_DOWN, Equipment, Excursion, Product
 from fab_sim.traces import draw_trace, phase_slices
 from fabpilot.benchmarks.stream import machine
 
-__all__ = ["EarlyBench", "Hotelling", "Lead", "bench_kinds", "measure_early", "step_means"]
+__all__ = ["EarlyBench", "Lead", "Watch", "bench_kinds", "measure_early", "step_means"]
 
 # Wafers of a lot that one of two modules treats; the next lot finds it cold again.
 _LOT = 12
 # Minutes of a recipe: a wafer at a time, and a furnace's batch.
 _MINUTES, _BATCH_MINUTES = 2.0, 120.0
+# The centre follows a module's ageing that slowly.
+_AGEING_WAFERS = 100
 # Maps without a cause, to know the failure rate that is to double.
 _PROBED = 400
 _VARIETY = 0.3
@@ -84,6 +87,7 @@ class EarlyBench(msgspec.Struct, frozen=True):
         quiet_wafers: how many those were.
         wafers_per_false_alarm: quiet_wafers / false_alarms, or quiet_wafers where there was none.
         designed_for: what the limit was computed for.
+        weight: of the newest wafer in the detector's moving average; 1 judges single wafers.
         trained_wafers: of a module before it is judged.
         growth_wafers: from onset to full growth.
         magnitude: of the modes.
@@ -98,6 +102,7 @@ class EarlyBench(msgspec.Struct, frozen=True):
     quiet_wafers: int
     wafers_per_false_alarm: float
     designed_for: float
+    weight: float
     trained_wafers: int
     growth_wafers: int
     magnitude: float
@@ -106,35 +111,66 @@ class EarlyBench(msgspec.Struct, frozen=True):
     machine: str
 
 
-class Hotelling:
-    """Hotelling's T2 of single observations against a quiet past.
+class Watch:
+    """Multivariate chart of a module's wafers against its own quiet past.
 
     Args:
-        quiet: (n, a) features, n well above a.
+        quiet: (n, a) features of quiet wafers, n well above a.
+        orders: (n,) place of each wafer in its lot, from 0; each place has a centre of its own, for
+            a lot's first wafers find the module cold.
         wafers_per_false_alarm: mean run length to a false alarm that the limit is for.
+        weight: of the newest wafer in the moving average that is judged. 1 is Hotelling's T2 of
+            single wafers; less is the MEWMA (C. A. Lowry et al., Technometrics 34, 1992), which
+            sees smaller shifts that last.
 
-    The limit is a (n - 1) (n + 1) / (n (n - a)) F(a, n - a), for a new observation and an estimated
-    mean and covariance (N. D. Tracy, J. C. Young, R. L. Mason, J. Quality Technology 24, 1992).
+    The limit is (1 + v) a f / (f - a + 1) F(a, f - a + 1), for a new observation, a covariance
+    estimated with f degrees of freedom and a centre estimated with variance v. With one place in
+    the lot and no ageing f is n - 1, v is 1/n, and it is the limit of N. D. Tracy, J. C. Young and
+    R. L. Mason, J. Quality Technology 24, 1992. It is meant for weight 1; a moving average that
+    crosses it stays there for a while, so that its false alarms are fewer.
     """
 
-    def __init__(self, quiet: Floats, wafers_per_false_alarm: float) -> None:
-        n, a = quiet.shape
-        self._mean = quiet.mean(axis=0)
-        self._spread = quiet.std(axis=0, ddof=1)
-        scaled = (quiet - self._mean) / self._spread
-        self._inverse = np.linalg.inv(scaled.T @ scaled / (n - 1))
-        quantile = float(fisher_f.ppf(1.0 - 1.0 / wafers_per_false_alarm, a, n - a))
-        self.limit = a * (n - 1) * (n + 1) / (n * (n - a)) * quantile
+    def __init__(
+        self,
+        quiet: Floats,
+        orders: npt.NDArray[np.int64],
+        wafers_per_false_alarm: float,
+        weight: float,
+    ) -> None:
+        places = int(orders.max()) + 1
+        a, freedom = quiet.shape[1], len(quiet) - places
+        self._centres = np.array([quiet[orders == place].mean(axis=0) for place in range(places)])
+        rest = quiet - self._centres[orders]
+        self._spread = np.sqrt((rest**2).sum(axis=0) / freedom)
+        rest /= self._spread
+        self._inverse = np.linalg.inv(rest.T @ rest / freedom)
+        left = freedom - a + 1
+        quantile = float(fisher_f.ppf(1.0 - 1.0 / wafers_per_false_alarm, a, left))
+        centre = places / len(quiet) + 1.0 / (2.0 * _AGEING_WAFERS - 1.0)
+        self.limit = (1.0 + centre) * a * freedom / left * quantile
+        self._weight = weight
+        self._aged = np.zeros(a)
+        self._restart()
 
-    def distance(self, features: Floats) -> float:
-        """T2 of one observation, (a,); what is missing in it counts as normal."""
-        scaled = (features - self._mean) / self._spread
-        scaled = np.where(np.isfinite(scaled), scaled, 0.0)
-        return float(scaled @ self._inverse @ scaled)
+    def _restart(self) -> None:
+        self._average = np.zeros(len(self._aged))
+        self._wafers = 0
 
-    def alarms(self, features: Floats) -> bool:
-        """Whether an observation is outside."""
-        return bool(self.distance(features) > self.limit)
+    def alarms(self, features: Floats, order: int) -> bool:
+        """Chart the next wafer, (a,) features; whether it is outside. Missing ones are normal."""
+        rest = (features - self._centres[order]) / self._spread - self._aged
+        rest = np.where(np.isfinite(rest), rest, 0.0)
+        self._wafers += 1
+        keep = 1.0 - self._weight
+        self._average = keep * self._average + self._weight * rest
+        variance = self._weight / (2.0 - self._weight) * (1.0 - keep ** (2 * self._wafers))
+        distance = float(self._average @ self._inverse @ self._average) / variance
+        if distance > self.limit:
+            self._restart()
+            return True
+        # Ageing within the norm is no cause: the centre follows it, as the controller's does.
+        self._aged += rest / _AGEING_WAFERS
+        return False
 
 
 def step_means(kind: str, values: npt.NDArray[np.float32]) -> Floats:
@@ -154,6 +190,7 @@ def step_means(kind: str, values: npt.NDArray[np.float32]) -> Floats:
 
 class _Wafer(NamedTuple):
     features: Floats
+    order: int
     hits: Sequence[Hit]
 
 
@@ -173,9 +210,11 @@ class _Bench:
         """The next wafer."""
         number = self._treated
         self._treated += 1
+        # A furnace has one run a lot, and is hot all the time.
+        order = 0 if KINDS[self.kind].batch else number % _LOT
         run = self.module.process(
             _RECIPE,
-            order=number % _LOT,
+            order=order,
             slot=number % _LOT + 1,
             suffer=self._chance.random(),
             strength=self._chance.uniform(0.85, 1.1),
@@ -186,12 +225,11 @@ class _Bench:
             self._minutes,
             run.levels,
             run.shifts,
-            # A furnace has one run a lot, and is hot all the time.
-            order=0 if KINDS[self.kind].batch else number % _LOT,
+            order=order,
             faults=(),
             random=generator(self._key, self.kind, "trace", number),
         )
-        return _Wafer(step_means(self.kind, drawn.values), run.hits)
+        return _Wafer(step_means(self.kind, drawn.values), order, run.hits)
 
     def tested(self, hits: Sequence[Hit], *name: str | int) -> tuple[float, bool]:
         """Share of failed dies of a wafer with these hits; whether a cause shows as a pattern."""
@@ -219,6 +257,7 @@ def measure_early(
     trained: int,
     quiet: int,
     wafers_per_false_alarm: float,
+    weight: float = 0.2,
     progress: Callable[[], None] = lambda: None,
 ) -> EarlyBench:
     """Let every mode grow on a module of every kind it happens on.
@@ -230,6 +269,7 @@ def measure_early(
         trained: quiet wafers that a detector is trained on.
         quiet: further ones, on which its false alarms are counted.
         wafers_per_false_alarm: what its limit is computed for.
+        weight: of the newest wafer; see `Watch`.
         progress: called after every module.
     """
     rate = statistics.fmean(_tested((), "bench-quiet", n)[0] for n in range(_PROBED))
@@ -239,12 +279,19 @@ def measure_early(
     for kind in kinds:
         for seed in seeds:
             bench = _Bench(kind, seed)
-            past = np.array([bench.treat().features for _ in range(trained)])
-            detector = Hotelling(past, wafers_per_false_alarm)
-            false_alarms += sum(detector.alarms(bench.treat().features) for _ in range(quiet))
+            past = [bench.treat() for _ in range(trained)]
+            watch = Watch(
+                np.array([wafer.features for wafer in past]),
+                np.array([wafer.order for wafer in past]),
+                wafers_per_false_alarm,
+                weight,
+            )
+            for _ in range(quiet):
+                wafer = bench.treat()
+                false_alarms += watch.alarms(wafer.features, wafer.order)
             for name in sorted(name for name, mode in MODES.items() if kind in mode.kinds):
-                sick = copy.deepcopy(bench)
-                seen = _grow(sick, name, detector, growth_wafers, magnitude, 2.0 * rate)
+                sick = copy.deepcopy((bench, watch))
+                seen = _grow(*sick, name, growth_wafers, magnitude, 2.0 * rate)
                 found.setdefault((name, kind), []).append(seen)
             progress()
     modes = [_lead(mode, kind, runs) for (mode, kind), runs in sorted(found.items())]
@@ -261,6 +308,7 @@ def measure_early(
         quiet_wafers=judged,
         wafers_per_false_alarm=judged / max(1, false_alarms),
         designed_for=wafers_per_false_alarm,
+        weight=weight,
         trained_wafers=trained,
         growth_wafers=growth_wafers,
         magnitude=magnitude,
@@ -272,8 +320,8 @@ def measure_early(
 
 def _grow(
     bench: _Bench,
+    watch: Watch,
     mode: str,
-    detector: Hotelling,
     growth: int,
     magnitude: float,
     doubled: float,
@@ -292,7 +340,7 @@ def _grow(
     seen = hurt = shown = 0
     for number in range(1, 4 * growth + 1):
         wafer = bench.treat()
-        if not seen and detector.alarms(wafer.features):
+        if not seen and watch.alarms(wafer.features, wafer.order):
             seen = number
         if wafer.hits and not (hurt and shown):
             share, pattern = bench.tested(wafer.hits, mode, number)

@@ -29,6 +29,10 @@ def early(
     arl: Annotated[
         float, typer.Option("--arl", min=10.0, help="Wafers per false alarm of its limit.")
     ] = 1000.0,
+    weight: Annotated[
+        float,
+        typer.Option("--weight", min=0.05, max=1.0, help="1 judges single wafers, less a MEWMA."),
+    ] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
     """How many wafers before the first spoilt one a textbook detector sees each failure mode.
@@ -48,6 +52,7 @@ def early(
             trained=trained,
             quiet=quiet,
             wafers_per_false_alarm=arl,
+            weight=weight,
             progress=lambda: bar.advance(task),
         )
     report(result, as_json=as_json, title="early")
