@@ -34,6 +34,8 @@ or the tester alone (the die was good)."""
 ALPHA = 30.0
 """Shape of the gamma over the wafers of a product. Within the larger grids of WM-811K the spread
 beyond the binomial says 5 to 95, median 30; Stapper's 1 to 3 are for several products and years."""
+# The same for failures at the edge, where a small shift of the wafer does much.
+_EDGE_ALPHA = 6.0
 # One wafer in so many had a bad day without a pattern: its level is up to three times as high.
 _BAD_DAY = 0.015
 # A good die fails, a bad one passes: contact trouble and limits in the noise.
@@ -114,9 +116,10 @@ def chance(
     """
     wafer = habit.wafer
     dies = len(wafer.r)
-    level, edge_level = random.standard_gamma((ALPHA, 6.0)).tolist()
+    level, edge_level = random.standard_gamma((ALPHA, _EDGE_ALPHA)).tolist()
     level *= (1.0 + 0.6 * detuned) / ALPHA
-    bad, tilt, lean = random.random(3).tolist()
+    edge_level *= (1.0 + 0.6 * detuned) / _EDGE_ALPHA
+    bad, tilt, lean, edge_tilt, edge_lean = random.random(5).tolist()
     if bad < _BAD_DAY:
         level *= 1.0 + 2.0 * bad / _BAD_DAY
     # A slow tilt over the wafer (the first Zernike terms): no process is quite level.
@@ -132,7 +135,14 @@ def chance(
     killed = np.zeros(dies, dtype=np.int16)
     killed[draws > 1.0 - _FALSE_FAIL] = BY_TESTER
     killed[draws < random_kill] = BY_CHANCE
-    for kill, code in ((habit.edge * (edge_level / 6.0), BY_EDGE), (habit.repeat, BY_RETICLE)):
+    # Nor is the edge quite even: the wafer is never quite in the middle of the module.
+    edge_kill = (1.6 * (edge_tilt - 0.5)) * wafer.x
+    edge_kill += (1.6 * (edge_lean - 0.5)) * wafer.y
+    edge_kill += 1.0
+    np.maximum(edge_kill, 0.0, out=edge_kill)
+    edge_kill *= habit.edge
+    edge_kill *= edge_level
+    for kill, code in ((edge_kill, BY_EDGE), (habit.repeat, BY_RETICLE)):
         if kill is not None:
             draws -= random_kill
             random_kill = kill
