@@ -87,7 +87,7 @@ def habits(product: Product) -> Habits:
     dies = len(wafer.r)
     most = _EDGE_PART * product.random_share * dies
     edge *= min(1.0, most / max(float(edge.sum()), 1e-9))
-    centre = draw.uniform(0.0, 1.2) * np.exp(-((wafer.r / _CENTRE_RADIUS) ** 2))
+    centre = draw.uniform(0.2, 1.5) * np.exp(-((wafer.r / _CENTRE_RADIUS) ** 2))
     rim = draw.uniform(0.0, 0.6) * np.exp(np.minimum(wafer.r - 1.0, 0.0) / 0.08)
     base = 1.0 + centre + rim
     level = (product.random_share * dies - float(edge.sum())) / float(base.sum())

@@ -163,7 +163,7 @@ def _bump(along: Floats, across: Floats, size: float, sharpness: float) -> Float
 def _ring(wafer: Disc, draw: Draw, strength: float) -> Floats:
     peak = draw.between(1.3, 0.9, 1.3) * strength
     # A narrow zone kills every die that it touches, so its width in dies depends on their size.
-    zone = max(draw.between(0.01, 0.065, 3.0), draw.between(0.5, 0.8) * wafer.pitch)
+    zone = max(draw.between(0.01, 0.06, 3.5), draw.between(0.45, 0.75) * wafer.pitch)
     soft = draw.between(0.001, 0.008) + 0.07 * wafer.pitch
     skirt, skirt_depth = draw.between(0.0, 0.3, 1.7), draw.between(0.5, 2.0) * wafer.pitch
     edge = _sigmoid((wafer.corner - (1.0 - zone)) / soft)
@@ -178,7 +178,7 @@ def _ring(wafer: Disc, draw: Draw, strength: float) -> Floats:
 
 
 def _disc(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(1.2, 0.5, 1.1) * strength
+    peak = draw.between(1.4, 0.55) * strength
     off, towards, turn = draw.between(0.0, 0.12), draw.angle(), draw.angle()
     size = max(draw.between(0.12, 0.6, 2.0), 1.7 * wafer.pitch)
     size *= math.sqrt(min(1.0, 0.4 + 0.6 * strength))
@@ -189,7 +189,7 @@ def _disc(wafer: Disc, draw: Draw, strength: float) -> Floats:
 
 
 def _annulus(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(0.5, 1.3) * strength
+    peak = draw.between(0.55, 1.5) * strength
     off, towards, turn = draw.between(0.0, 0.14), draw.angle(), draw.angle()
     along, across = _oval(wafer, off, towards, turn, draw.between(1.0, 1.4))
     distance = np.hypot(along, across)
@@ -212,7 +212,7 @@ def _annulus(wafer: Disc, draw: Draw, strength: float) -> Floats:
 
 
 def _edge_arc(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(1.15, 0.55, 1.2) * strength
+    peak = draw.between(1.3, 0.6, 1.1) * strength
     depth = max(draw.between(0.03, 0.5, 2.2), draw.between(0.6, 1.6) * wafer.pitch)
     half = max(draw.between(0.12, 1.25, 1.4), 1.6 * wafer.pitch)
     soft, lens = draw.between(0.02, 0.15), draw.between(0.0, 0.9)
@@ -235,7 +235,7 @@ def _edge_arc(wafer: Disc, draw: Draw, strength: float) -> Floats:
 
 
 def _blob(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(1.2, 0.55, 1.2) * strength
+    peak = draw.between(1.4, 0.6, 1.1) * strength
     out, towards, turn = draw.between(0.86, 0.16), draw.angle(), draw.angle()
     # At least two dies across, or it is no pattern on a coarse grid.
     size = max(draw.between(0.02, 0.46, 2.0), draw.between(1.05, 1.8) * wafer.pitch)
@@ -260,7 +260,7 @@ def _scatter(wafer: Disc, draw: Draw, strength: float) -> Floats:
 def _flood(wafer: Disc, draw: Draw, strength: float) -> Floats:
     level = draw.between(0.8, 1.5, 1.3) * min(1.0, strength)
     wave = level * _wave(wafer, draw, draw.between(0.0, 0.6))
-    wave *= _rough(wafer, draw, draw.between(0.0, 0.5))
+    wave *= _rough(wafer, draw, draw.between(0.0, 0.8))
     # A side may have been spared.
     towards, cut = draw.angle(), draw.between(0.75, 1.0)
     if draw.chance(0.25):

@@ -31,9 +31,9 @@ _TRIED = {
 # Share of the wafers with a cause on which a second one met it.
 _MIXTURES = 0.06
 _STRENGTH = (0.65, 1.1)
-# How far recipes are from right at most on wafers with a cause; their background in WM-811K is a
-# quarter higher than that of wafers without, on the same grids.
-_DETUNED = 1.2
+# How far recipes are from right at most on wafers with a cause; their background in WM-811K is
+# higher than that of wafers without, on the same grids.
+_DETUNED = 0.8
 # Spread of a product's random failures between lots of many fabs (of the logarithm).
 _LEVEL_SPREAD = 0.5
 _MOST_RANDOM = 0.27
