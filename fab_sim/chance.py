@@ -34,6 +34,8 @@ or the tester alone (the die was good)."""
 ALPHA = 30.0
 """Shape of the gamma over the wafers of a product. Within the larger grids of WM-811K the spread
 beyond the binomial says 5 to 95, median 30; Stapper's 1 to 3 are for several products and years."""
+# The same for failures at the edge, where a small shift of the wafer does much.
+_EDGE_ALPHA = 6.0
 # One wafer in so many had a bad day without a pattern: its level is up to three times as high.
 _BAD_DAY = 0.015
 # A good die fails, a bad one passes: contact trouble and limits in the noise.
@@ -46,6 +48,8 @@ _EDGE_KILLS = (0.05, 0.35)
 # At most so much of a product's random failures is at the edge.
 _EDGE_PART = 0.5
 _CENTRE_RADIUS = 0.17
+# Small clusters per failed die.
+_CLUSTERS = 0.015
 _MOST = 0.6
 
 
@@ -85,7 +89,7 @@ def habits(product: Product) -> Habits:
     dies = len(wafer.r)
     most = _EDGE_PART * product.random_share * dies
     edge *= min(1.0, most / max(float(edge.sum()), 1e-9))
-    centre = draw.uniform(0.0, 1.2) * np.exp(-((wafer.r / _CENTRE_RADIUS) ** 2))
+    centre = draw.uniform(0.2, 1.5) * np.exp(-((wafer.r / _CENTRE_RADIUS) ** 2))
     rim = draw.uniform(0.0, 0.6) * np.exp(np.minimum(wafer.r - 1.0, 0.0) / 0.08)
     base = 1.0 + centre + rim
     level = (product.random_share * dies - float(edge.sum())) / float(base.sum())
@@ -114,9 +118,10 @@ def chance(
     """
     wafer = habit.wafer
     dies = len(wafer.r)
-    level, edge_level = random.standard_gamma((ALPHA, 6.0)).tolist()
+    level, edge_level = random.standard_gamma(ALPHA), random.standard_gamma(_EDGE_ALPHA)
     level *= (1.0 + 0.6 * detuned) / ALPHA
-    bad, tilt, lean = random.random(3).tolist()
+    edge_level *= (1.0 + 0.6 * detuned) / _EDGE_ALPHA
+    bad, tilt, lean, edge_tilt, edge_lean = random.random(5).tolist()
     if bad < _BAD_DAY:
         level *= 1.0 + 2.0 * bad / _BAD_DAY
     # A slow tilt over the wafer (the first Zernike terms): no process is quite level.
@@ -132,7 +137,14 @@ def chance(
     killed = np.zeros(dies, dtype=np.int16)
     killed[draws > 1.0 - _FALSE_FAIL] = BY_TESTER
     killed[draws < random_kill] = BY_CHANCE
-    for kill, code in ((habit.edge * (edge_level / 6.0), BY_EDGE), (habit.repeat, BY_RETICLE)):
+    # Nor is the edge quite even: the wafer is never quite in the middle of the module.
+    edge_kill = (1.6 * (edge_tilt - 0.5)) * wafer.x
+    edge_kill += (1.6 * (edge_lean - 0.5)) * wafer.y
+    edge_kill += 1.0
+    np.maximum(edge_kill, 0.0, out=edge_kill)
+    edge_kill *= habit.edge
+    edge_kill *= edge_level
+    for kill, code in ((edge_kill, BY_EDGE), (habit.repeat, BY_RETICLE)):
         if kill is not None:
             draws -= random_kill
             random_kill = kill
@@ -146,13 +158,14 @@ def _cluster(
 ) -> None:
     """Add small clusters of random defects in place."""
     rows, columns = wafer.on.shape
-    for _ in range(int(random.poisson(0.015 * share * len(killed)))):
+    for _ in range(int(random.poisson(_CLUSTERS * share * len(killed)))):
         start = int(random.integers(len(killed)))
-        size = 2 + int(random.poisson(1.2))
-        walk = random.integers(-1, 2, size=(size, 2)).cumsum(axis=0)
-        row = np.clip(wafer.row[start] + walk[:, 0], 0, rows - 1)
-        column = np.clip(wafer.column[start] + walk[:, 1], 0, columns - 1)
-        near = wafer.number[row, column]
-        near = near[near >= 0]
-        near = near[killed[near] == 0]
-        killed[near] = BY_CHANCE
+        row, column = int(wafer.row[start]), int(wafer.column[start])
+        # A walk of a few dies; plain numbers are faster than arrays of three.
+        steps = 2 + int(random.poisson(1.2))
+        for down, aside in random.integers(-1, 2, size=(steps, 2)).tolist():
+            row, column = row + down, column + aside
+            if 0 <= row < rows and 0 <= column < columns:
+                die = int(wafer.number[row, column])
+                if die >= 0 and killed[die] == 0:
+                    killed[die] = BY_CHANCE

@@ -161,9 +161,9 @@ def _bump(along: Floats, across: Floats, size: float, sharpness: float) -> Float
 
 
 def _ring(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(1.25, 0.85, 1.3) * strength
+    peak = draw.between(1.3, 0.9, 1.3) * strength
     # A narrow zone kills every die that it touches, so its width in dies depends on their size.
-    zone = max(draw.between(0.01, 0.065, 3.0), draw.between(0.4, 0.7) * wafer.pitch)
+    zone = max(draw.between(0.01, 0.06, 3.5), draw.between(0.45, 0.75) * wafer.pitch)
     soft = draw.between(0.001, 0.008) + 0.07 * wafer.pitch
     skirt, skirt_depth = draw.between(0.0, 0.3, 1.7), draw.between(0.5, 2.0) * wafer.pitch
     edge = _sigmoid((wafer.corner - (1.0 - zone)) / soft)
@@ -172,14 +172,14 @@ def _ring(wafer: Disc, draw: Draw, strength: float) -> Floats:
     towards, half, left = draw.angle(), draw.between(0.1, 0.9), draw.between(0.0, 0.6)
     if draw.chance(0.2):
         edge[_turn(wafer.theta, towards) < half] *= left
-    edge *= _wave(wafer, draw, draw.between(0.0, 0.3, 2.0))
+    edge *= _wave(wafer, draw, draw.between(0.0, 0.3, 2.5))
     edge *= peak
     return edge
 
 
 def _disc(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(1.2, 0.5, 1.1) * strength
-    off, towards, turn = draw.between(0.0, 0.14), draw.angle(), draw.angle()
+    peak = draw.between(1.4, 0.55) * strength
+    off, towards, turn = draw.between(0.0, 0.12), draw.angle(), draw.angle()
     size = max(draw.between(0.12, 0.6, 2.0), 1.7 * wafer.pitch)
     size *= math.sqrt(min(1.0, 0.4 + 0.6 * strength))
     along, across = _oval(wafer, off, towards, turn, draw.between(1.0, 1.7))
@@ -189,7 +189,7 @@ def _disc(wafer: Disc, draw: Draw, strength: float) -> Floats:
 
 
 def _annulus(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(0.5, 1.3) * strength
+    peak = draw.between(0.55, 1.5) * strength
     off, towards, turn = draw.between(0.0, 0.14), draw.angle(), draw.angle()
     along, across = _oval(wafer, off, towards, turn, draw.between(1.0, 1.4))
     distance = np.hypot(along, across)
@@ -201,18 +201,18 @@ def _annulus(wafer: Disc, draw: Draw, strength: float) -> Floats:
     hole = draw.between(0.0, 0.4, 2.5)
     inner = distance < middle
     band[inner] = np.maximum(band[inner], hole)
-    gap, half, left = draw.angle(), draw.between(0.3, 1.5), draw.between(0.0, 0.5)
-    if draw.chance(0.4):
+    gap, half, left = draw.angle(), draw.between(0.3, 1.3), draw.between(0.0, 0.5)
+    if draw.chance(0.35):
         band *= left + (1.0 - left) * _sigmoid((_turn(wafer.theta, gap) - half) / 0.15)
     # Of one side there is often more.
-    more, lean = draw.angle(), draw.between(0.0, 0.7)
+    more, lean = draw.angle(), draw.between(0.0, 0.55)
     band *= 1.0 + lean * np.cos(wafer.theta - more)
     band *= _rough(wafer, draw, draw.between(0.0, 0.8))
     return peak * _striped(wafer, draw, band)
 
 
 def _edge_arc(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(1.15, 0.55, 1.2) * strength
+    peak = draw.between(1.3, 0.6, 1.1) * strength
     depth = max(draw.between(0.03, 0.5, 2.2), draw.between(0.6, 1.6) * wafer.pitch)
     half = max(draw.between(0.12, 1.25, 1.4), 1.6 * wafer.pitch)
     soft, lens = draw.between(0.02, 0.15), draw.between(0.0, 0.9)
@@ -235,11 +235,11 @@ def _edge_arc(wafer: Disc, draw: Draw, strength: float) -> Floats:
 
 
 def _blob(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(1.2, 0.55, 1.2) * strength
-    out, towards, turn = draw.between(0.86, 0.18, 1.3), draw.angle(), draw.angle()
-    # At least about two dies across, or it is no pattern on a coarse grid.
-    size = max(draw.between(0.05, 0.46, 2.2), draw.between(1.2, 1.9) * wafer.pitch)
-    squash, sharpness = draw.between(1.0, 3.0, 1.7), draw.between(2.0, 9.0, 1.2)
+    peak = draw.between(1.4, 0.6, 1.1) * strength
+    out, towards, turn = draw.between(0.86, 0.16), draw.angle(), draw.angle()
+    # At least two dies across, or it is no pattern on a coarse grid.
+    size = max(draw.between(0.02, 0.46, 2.0), draw.between(1.05, 1.8) * wafer.pitch)
+    squash, sharpness = draw.between(1.0, 4.5, 2.2), draw.between(2.0, 9.0, 1.2)
     along, across = _oval(wafer, out, towards, turn, squash)
     shape = _bump(along, across, size, sharpness)
     where, other, smaller = draw.between(0.3, 0.85), draw.angle(), draw.between(0.5, 1.0)
@@ -260,7 +260,7 @@ def _scatter(wafer: Disc, draw: Draw, strength: float) -> Floats:
 def _flood(wafer: Disc, draw: Draw, strength: float) -> Floats:
     level = draw.between(0.8, 1.5, 1.3) * min(1.0, strength)
     wave = level * _wave(wafer, draw, draw.between(0.0, 0.6))
-    wave *= _rough(wafer, draw, draw.between(0.0, 0.5))
+    wave *= _rough(wafer, draw, draw.between(0.0, 0.8))
     # A side may have been spared.
     towards, cut = draw.angle(), draw.between(0.75, 1.0)
     if draw.chance(0.25):
@@ -278,10 +278,14 @@ def _scratch(wafer: Disc, draw: Draw, strength: float) -> Floats:
     if draw.chance(0.3):
         heading = round(heading / (0.5 * math.pi)) * 0.5 * math.pi + draw.between(-0.1, 0.1)
     out, towards = draw.between(0.85, 0.05), draw.angle()
-    length = draw.between(0.25, 1.7, 1.6) * min(1.2, 0.5 + 0.5 * strength)
-    length = max(length, 4.0 * wafer.pitch)
-    several, count = draw.chance(0.2), draw.between(2.0, 4.99)
-    spacing, thick = draw.between(0.1, 0.35), draw.chance(0.2)
+    length = draw.between(0.12, 1.7, 1.6) * min(1.2, 0.5 + 0.5 * strength)
+    several, count, spacing = (
+        draw.chance(0.25),
+        draw.between(2.0, 6.99, 1.5),
+        draw.between(0.1, 0.5),
+    )
+    thick, dashed, dash = draw.chance(0.15), draw.chance(0.12), draw.between(1.0, 4.0)
+    length = max(length, (8.0 if thick else 4.5) * wafer.pitch)
     return strokes(
         wafer,
         place=(out * math.cos(towards), out * math.sin(towards)),
@@ -291,6 +295,7 @@ def _scratch(wafer: Disc, draw: Draw, strength: float) -> Floats:
         count=int(count) if several else 1,
         spacing=spacing,
         thick=thick,
+        dash=dash * wafer.pitch if dashed else 0.0,
         dense=dense,
     )
 

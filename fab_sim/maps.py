@@ -37,10 +37,10 @@ __all__ = [
 ]
 
 # A cause shows as a pattern from here on: fewer dies or fainter cores cannot be told from chance.
-_MIN_KILLS, _MIN_KILL_SHARE, _MIN_CORE = 5, 0.004, 0.3
+_MIN_KILLS, _MIN_CORE = 4, 0.3
 _MIN_RANDOM_SHARE, _MIN_NEAR_FULL_SHARE = 0.18, 0.66
-# And it must stand out of the random failures on the dies it covers, by so many of their standard
-# deviations. A line needs more: chance draws lines everywhere.
+# And it must stand out of the failures by chance on the dies it covers, by so many of their
+# standard deviations (they are Poisson). A line needs more: chance draws lines everywhere.
 _STANDS_OUT, _LINE_STANDS_OUT = 3.0, 4.0
 _NOTHING: tuple[str, ...] = ("None",)
 
@@ -133,7 +133,7 @@ def _struck(
         kill = field_of(mode.family, wafer, hit.strength, traits_of(hit.cause), random, variety)
         dead = random.random(len(kill)) < kill
         killed[dead & (killed == 0)] = number
-        pattern = _shows(mode.pattern, dead, alive, kill, habit.level)
+        pattern = _shows(mode.pattern, dead, alive, kill, habit)
         guilty.append(pattern != "None")
         if pattern != "None":
             kills[pattern] = kills.get(pattern, 0) + int(np.count_nonzero(dead))
@@ -150,7 +150,7 @@ def _shows(
     dead: npt.NDArray[np.bool_],
     alive: npt.NDArray[np.bool_],
     kill: Floats,
-    level: float,
+    habit: Habits,
 ) -> str:
     """The pattern that a field with these effects is, or 'None'.
 
@@ -159,7 +159,7 @@ def _shows(
         dead: (dies,) killed by the field.
         alive: (dies,) not failed by chance.
         kill: (dies,) the field.
-        level: of random failures in the middle of the wafer.
+        habit: how the product fails by chance.
     """
     kills = int(np.count_nonzero(dead))
     share = kills / len(kill)
@@ -167,12 +167,10 @@ def _shows(
         return "Near-full"
     if pattern in ("Near-full", "Random"):
         return "Random" if share >= _MIN_RANDOM_SHARE else "None"
-    line = pattern == "Scratch"
     peak = float(kill.max())
-    if kills < _MIN_KILLS or share < _MIN_KILL_SHARE * (0.5 if line else 1.0) or peak < _MIN_CORE:
+    if kills < _MIN_KILLS or peak < _MIN_CORE:
         return "None"
-    covered = float(kill.sum()) / peak
-    noise = (covered * level * (1.0 - level)) ** 0.5
+    expected = float((kill * (habit.base + habit.edge)).sum()) / peak
     added = int(np.count_nonzero(dead & alive))
-    stands_out = added >= (_LINE_STANDS_OUT if line else _STANDS_OUT) * noise
-    return pattern if stands_out else "None"
+    needed = _LINE_STANDS_OUT if pattern == "Scratch" else _STANDS_OUT
+    return pattern if added >= needed * expected**0.5 else "None"

@@ -20,6 +20,7 @@ def strokes(
     count: int,
     spacing: float,
     thick: bool,
+    dash: float,
     dense: float,
 ) -> Floats:
     """Kill probability (dies,) under parallel curved strokes.
@@ -33,6 +34,7 @@ def strokes(
         count: how many.
         spacing: between neighbours.
         thick: two dies wide rather than one.
+        dash: length of the pieces that a skipping stroke leaves and of its gaps; 0 if whole.
         dense: kill probability of a die under a stroke.
     """
     rows, columns = wafer.on.shape
@@ -44,6 +46,10 @@ def strokes(
     path_x, path_y = np.cumsum(np.cos(turn)) * step, np.cumsum(np.sin(turn)) * step
     path_x += place[0] - path_x[points // 2]
     path_y += place[1] - path_y[points // 2]
+    if dash > 0.0:
+        # What presses on the wafer chatters.
+        touches = (along // dash) % 2 == 0
+        path_x, path_y = path_x[touches], path_y[touches]
     cos, sin = float(np.cos(heading)), float(np.sin(heading))
     for stroke in range(count):
         aside = (stroke - (count - 1) / 2) * spacing

@@ -25,6 +25,7 @@ _FOLDS = 5
 _FEWEST = 20
 # Synthetic maps to choose each partner from, on average.
 _CHOICE = 3
+_JITTER = 0.1
 _POOL_STEP, _MOST_MADE = 5000, 100_000
 
 
@@ -111,7 +112,7 @@ def measure_realism(real: MapSet, scenario: Scenario, *, wafers: int, seed: int)
         if len(made.get(name, ())) < _FEWEST:
             continue
         truth = [real.grids[int(row)] for row in rows]
-        partners, kept = _partners(truth, made[name])
+        partners, kept = _partners(truth, made[name], random)
         ours = features([made[name][place][0] for place in partners])
         theirs = features(truth)
         lots = np.array([made[name][place][1] for place in partners])
@@ -173,7 +174,7 @@ def _made(
 
 
 def _partners(
-    real: Sequence[Grid], made: Sequence[tuple[Grid, int]]
+    real: Sequence[Grid], made: Sequence[tuple[Grid, int]], random: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """For each real map an unused synthetic one with about as many dies.
 
@@ -181,7 +182,9 @@ def _partners(
         Places in `made` and places in `real`, as many each; fewer than the real maps where the
         synthetic ones ran out.
     """
+    # A tenth of jitter, or all partners of a common real product came from one synthetic lot.
     sizes = np.log([float(np.count_nonzero(grid)) for grid, _ in made])
+    sizes += _JITTER * random.standard_normal(len(made))
     free = np.ones(len(made), dtype=bool)
     partners, kept = [], []
     for place, grid in enumerate(real):

@@ -49,7 +49,7 @@ def wafer_map(
     ] = None,
     wafers: Annotated[
         int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
-    ] = 12_000,
+    ] = 40_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and views.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

@@ -19,11 +19,18 @@ def made(seed: int, wafers: int = 1500) -> MapSet:
     return from_lists(maps.grids, maps.labels, lots, "made")
 
 
+def of_patterns(maps: MapSet, *names: str) -> MapSet:
+    """Only the maps of these patterns: forests take their time."""
+    wanted = [maps.label_names.index(name) for name in names]
+    return maps.subset(np.flatnonzero(np.isin(maps.labels, wanted)))
+
+
 def test_maps_of_the_fab_itself_cannot_be_told_from_the_fabs() -> None:
-    bench = measure_realism(made(77), SCENARIO, wafers=60, seed=3)
+    real = of_patterns(made(77), "None", "Edge-Ring")
+    bench = measure_realism(real, SCENARIO, wafers=60, seed=3)
+    assert set(bench.patterns) == {"None", "Edge-Ring"}
     assert 0.35 < bench.mean_auc < 0.65
     assert bench.mean_failed_w1 < 0.05
-    assert set(bench.patterns) <= set(made(77).label_names)
     none = bench.patterns["None"]
     assert none.maps == 60
     assert none.reference is not None
@@ -45,7 +52,7 @@ def test_maps_that_are_drawn_otherwise_are_told_apart_at_once() -> None:
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
-    real = made(5, 600)
+    real = of_patterns(made(5, 600), "Edge-Ring")
     first, again = (measure_realism(real, SCENARIO, wafers=40, seed=1) for _ in range(2))
     assert first == again
 
