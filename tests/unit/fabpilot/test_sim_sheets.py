@@ -209,7 +209,7 @@ def show(*arguments: str) -> Any:
 
 
 def test_the_command_prints_its_files_as_json(tmp_path: Path) -> None:
-    file = a_file(tmp_path, MINIMAL)
+    file = a_file(tmp_path, MINIMAL + ONE_EXCURSION)
     done = show("--scenario", str(file), "--out", str(tmp_path / "sheets"), "--seed", "5", "--json")
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
