@@ -27,12 +27,12 @@ _BAND = (2.5, 97.5)
 def mode_figure(scenario: Scenario, mode: str, seed: int) -> Any:
     """What the sensors of the mode's signature show, and what the wafers suffer."""
     story = mode_story(scenario, mode, seed, _MAPS)
-    rows = max(2, len(story.variables))
+    rows = max(3, len(story.variables))
     # matplotlib types one part and many parts alike.
     figure: Any = new_figure(13.5, 2.05 * rows + 1.0)
-    place = "" if story.in_scenario else ", which the scenario does not have"
+    foreign = "" if story.in_scenario else " (not in this scenario)"
     figure.suptitle(
-        f"{words(mode)} on {story.module}{place}: pattern {story.mode.pattern}", fontsize=12
+        f"{words(mode)} on {story.module}{foreign}: pattern {story.mode.pattern}", fontsize=12
     )
     left, right = figure.subfigures(1, 2, width_ratios=(1.65, 1.0))
     if len(story.after):
@@ -46,22 +46,32 @@ def mode_figure(scenario: Scenario, mode: str, seed: int) -> Any:
 
 
 def _draw_sensors(figure: Any, story: ModeStory) -> None:
-    """A row a variable: the course over the recipe, and the wafer means one after another."""
+    """A row a variable: the course over the recipe, and the means of runs one after another."""
+    run = story.run
     cells = figure.subplots(
         len(story.variables), 2, squeeze=False, width_ratios=(1.35, 1.0), sharex="col"
     )
-    shown = [min(len(story.after), max(1, round(s * story.growth_wafers))) for s in _SHOWN]
+    shown = [min(len(story.after), max(1, round(s * story.growth_runs))) for s in _SHOWN]
     for row, variable in enumerate(story.variables):
         _draw_course(cells[row][0], story, row, variable, shown)
         _draw_trend(cells[row][1], story, row)
     cells[-1][0].set_xlabel("time in the recipe, s")
-    cells[-1][1].set_xlabel("wafers since the onset")
-    cells[0][1].set_title("mean of the main phase, wafer by wafer", loc="left")
+    cells[-1][1].set_xlabel(f"{run}s since the onset")
+    cells[0][1].set_title(f"mean of the main phase, {run} by {run}", loc="left")
     figure.legend(
         handles=[
-            Patch(facecolor=FAINT, alpha=0.55, label=f"95 % of {len(story.before)} normal wafers"),
+            Patch(
+                facecolor=FAINT,
+                alpha=0.55,
+                label=f"95 % of {len(story.before)} normal {run}s",
+            ),
             *(
-                Line2D([], [], color=_grown(number, story), label=f"wafer {number} since the onset")
+                Line2D(
+                    [],
+                    [],
+                    color=_grown(number, story),
+                    label=f"{run} {number} since the onset",
+                )
                 for number in shown
             ),
         ],
@@ -73,7 +83,7 @@ def _draw_sensors(figure: Any, story: ModeStory) -> None:
 
 def _grown(number: Any, story: ModeStory) -> Any:
     """The colour of wafers by how far the mode has grown: orange to dark blue."""
-    return colormaps["plasma"](0.75 - 0.7 * np.minimum(number / story.growth_wafers, 1.0))
+    return colormaps["plasma"](0.75 - 0.7 * np.minimum(number / story.growth_runs, 1.0))
 
 
 def _main_phase(story: ModeStory) -> slice:
@@ -117,13 +127,15 @@ def _draw_trend(axes: Any, story: ModeStory, row: int) -> None:
     axes.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
     if story.first_bad:
         axes.axvline(story.first_bad, color="black", linewidth=0.8, linestyle="--")
+    late = story.first_bad > 0.5 * len(after)
     if row == 0 and story.first_bad:
         axes.annotate(
-            f"wafer {story.first_bad} is the\nfirst whose map\nshows it",
-            (story.first_bad + 1, 0.5),
+            f"{story.run} {story.first_bad} is the\nfirst whose map\nshows it",
+            (story.first_bad + (-1 if late else 1), 0.5),
             xycoords=axes.get_xaxis_transform(),
             fontsize=7,
             va="center",
+            ha="right" if late else "left",
         )
     axes.annotate(
         "±3 σ", (-len(before) + 1, middle - 3 * spread), fontsize=7, va="bottom", color="#555555"
@@ -146,7 +158,9 @@ def _draw_wafers(figure: Any, story: ModeStory) -> None:
     axes.set_xlim(-1.04, 1.04)
     axes.set_ylim(1.04, -1.04)
     axes.axis("off")
-    axes.set_title(f"field at full strength, mean of one cause ({story.mode.family})", loc="center")
+    axes.set_title(
+        f"field at full strength, mean of one cause ({words(story.mode.family)})", loc="center"
+    )
     above.colorbar(picture, ax=axes, shrink=0.85, label="probability that it kills the die")
     cells = below.subplots(2, _MAPS // 2)
     below.suptitle(f"maps of {story.product.id} wafers that suffered", fontsize=9)

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.events import ProcessEvent, Trace, WaferMap
+from contracts.topics import Stream
 from fab_sim import Fab, Scenario, TrueExcursion, labelled_maps
 from fab_sim.fields import disc, field
-from fab_sim.kinds import TEST
+from fab_sim.kinds import KINDS, TEST
 from fab_sim.maps import Hit, probe_wafer
 from fab_sim.modes import MODES, Mode
 from fab_sim.randomness import generator
@@ -31,17 +32,19 @@ Grid = npt.NDArray[np.uint8]
 
 _SITE, _START_MS = "show", 1_700_000_000_000
 _HOUR_MS = 3_600_000
-# A mode is shown on a line of one module: so many lots of normal wafers, so many with the mode.
-_LOTS_BEFORE, _LOTS_AFTER = 2, 2
-_GROWTH_WAFERS = 20
+# A mode is shown on a line of one module: so many runs before it, so many to its full growth, and
+# as many in all again as before. A run is a wafer, in a furnace a lot; small lots do there.
+_RUNS, _GROWTH_RUNS = 50, 20
+_BATCH_WAFERS = 6
 # Maps to draw for a gallery before a pattern that did not come is given up.
 _GALLERY_MAPS = 1500
 # Wafers that make a mode's mean field.
 _FIELD_WAFERS = 40
 # Steps of the fab after which a lot that is not through its route is shown as far as it is.
 _MOST_STEPS = 400_000
-# Of these lots the last is shown: before it the line is still empty and nobody waits.
-_LOTS_ON_THE_LINE = 5
+# Of so many lots one in the last third is shown: before it the line is still empty.
+_LOTS_ON_THE_LINE = 30
+_SHOWN_LOT = 2 / 3
 
 
 class ModeStory(NamedTuple):
@@ -53,10 +56,11 @@ class ModeStory(NamedTuple):
         in_scenario: the scenario has an excursion of it.
         variables: of its signature.
         time_s: (samples,) from the start of the recipe.
-        before: (wafers, samples, variables) of normal wafers of that module.
-        after: (wafers, samples, variables) of the wafers since the onset, in order.
-        growth_wafers: wafers through the module from onset to full growth.
-        first_bad: number in `after`, from 1, of the first wafer whose map shows it; 0 if none.
+        before: (runs, samples, variables) of normal runs of that module.
+        after: (runs, samples, variables) of the runs since the onset, in order.
+        run: what one trace is of: 'wafer', or 'lot' where a lot is treated together.
+        growth_runs: through the module from onset to full growth.
+        first_bad: number in `after`, from 1, of the first run whose maps show it; 0 if none.
         product: whose dies the field and the maps have.
         field: (rows, columns) mean kill probability at full strength, NaN off the wafer.
         grids: maps it makes, each with the pattern it truly has.
@@ -69,7 +73,8 @@ class ModeStory(NamedTuple):
     time_s: Floats
     before: Floats
     after: Floats
-    growth_wafers: int
+    run: str
+    growth_runs: int
     first_bad: int
     product: Product
     field: Floats
@@ -159,7 +164,8 @@ def mode_story(scenario: Scenario, mode: str, seed: int, maps: int) -> ModeStory
         time_s,
         before,
         after,
-        _GROWTH_WAFERS,
+        "lot" if KINDS[tool.kind].batch else "wafer",
+        _GROWTH_RUNS,
         first_bad,
         product,
         mean_field,
@@ -181,6 +187,9 @@ def _run_alone(
     if not steps:
         # The scenario has the equipment and never uses it.
         return [], None
+    wafers = _BATCH_WAFERS if KINDS[tool.kind].batch else 25
+    # Runs become wafers where a run is one, and lots of them where it is a lot.
+    a_run = wafers if KINDS[tool.kind].batch else 1
     alone = msgspec.structs.replace(
         scenario,
         equipment=(
@@ -188,15 +197,15 @@ def _run_alone(
             *(other for other in scenario.equipment if other.kind == TEST),
         ),
         route=(steps[0], scenario.route[-1]),
-        lots=Lots(wafers=25, every_h=168.0, in_flight=200, total=_LOTS_BEFORE + _LOTS_AFTER),
+        lots=Lots(wafers=wafers, every_h=168.0, in_flight=200, total=2 * _RUNS * a_run // wafers),
         excursions=(
             Excursion(
                 id=mode,
                 mode=mode,
                 equipment=tool.id,
                 module=module,
-                onset_wafers=25 * _LOTS_BEFORE + 1,
-                growth_wafers=_GROWTH_WAFERS,
+                onset_wafers=_RUNS * a_run + 1,
+                growth_wafers=_GROWTH_RUNS * a_run,
                 magnitude=magnitude,
                 share=1.0,
             ),
@@ -206,10 +215,10 @@ def _run_alone(
         reliability=NEVER_DOWN,
         sensor_faults=(),
     )
-    fab = Fab(alone, site=_SITE, seed=seed, start_ms=_START_MS)
+    fab = Fab(alone, site=_SITE, seed=seed, start_ms=_START_MS, streams=frozenset({Stream.TRACES}))
     traces: list[Trace] = []
-    while events := fab.step():
-        traces += [event for event in events if isinstance(event, Trace)]
+    while not fab.finished:
+        traces += [event for event in fab.step() if isinstance(event, Trace)]
     return traces, fab.truth()[0]
 
 
@@ -272,19 +281,28 @@ def lot_story(scenario: Scenario, seed: int) -> LotStory:
     few = msgspec.structs.replace(
         scenario, lots=msgspec.structs.replace(scenario.lots, total=total)
     )
-    fab = Fab(few, site=_SITE, seed=seed, start_ms=_START_MS)
+    fab = Fab(
+        few,
+        site=scenario.sites[0] if scenario.sites else _SITE,
+        seed=seed,
+        start_ms=_START_MS,
+        streams=frozenset({Stream.PROCESS, Stream.WAFER_MAPS}),
+    )
     told: dict[str, list[ProcessEvent]] = {}
     tested: set[str] = set()
     for _ in range(_MOST_STEPS):
-        events = fab.step()
-        if not events:
+        if fab.finished:
             break
-        for event in events:
+        for event in fab.step():
             if isinstance(event, ProcessEvent):
                 told.setdefault(event.lot_id, []).append(event)
             elif isinstance(event, WaferMap):
                 tested.add(event.lot_id)
-    lot_id = max(tested or told, key=lambda name: told[name][0].time_ms)
+    # Sampled lots are measured, the others pass by: one with all steps tells more.
+    steps = {name: len({event.sequence for event in told[name]}) for name in tested or told}
+    complete = [name for name in steps if steps[name] == max(steps.values())]
+    complete.sort(key=lambda name: told[name][0].time_ms)
+    lot_id = complete[int(_SHOWN_LOT * len(complete))]
     kinds = {tool.id: tool.kind for tool in scenario.equipment}
     return LotStory(
         lot_id,

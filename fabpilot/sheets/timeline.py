@@ -101,7 +101,7 @@ def _draw_wafers(
     for kind, bars in working.items():
         colour, hatch = styles[kind]
         axes.add_collection(
-            PatchCollection(bars, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0.3)
+            PatchCollection(bars, facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0.0)
         )
     axes.set_ylim(max(slots) + 0.6, min(slots) - 0.6)
     axes.set_yticks([slot for slot in slots if slot == 1 or slot % 5 == 0])

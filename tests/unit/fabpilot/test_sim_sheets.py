@@ -14,8 +14,10 @@ from contracts.errors import ConfigError
 from contracts.wafer_map import PATTERNS
 from fab_sim import builtin_scenarios, load_scenario
 from fab_sim.modes import MODES
+from fabpilot import sim_sheets
 from fabpilot.cli import build_app
 from fabpilot.sheets import sources, style
+from fabpilot.sheets.modes import mode_figure
 from fabpilot.sheets.units import in_words
 from fabpilot.sim_sheets import sheet_names, write_sheets
 
@@ -31,6 +33,9 @@ route:
   - {name: S1, kind: etch, recipe: R1, minutes: 0.5}
   - {name: S2, kind: test, recipe: R2, minutes: 1}
 lots: {wafers: 2, total: 1}
+"""
+ONE_EXCURSION = """
+excursions: [{id: x, mode: helium_chuck_leak, equipment: E9, module: X, onset_h: 1}]
 """
 # Equipment that has no failure mode at all, and an etch tool that the route never uses.
 NOTHING_TO_BREAK = """
@@ -71,17 +76,40 @@ def check_pictures(folder: Path, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(builtin_scenarios()))
-def test_every_built_in_scenario_gives_its_sheets(name: str, tmp_path: Path) -> None:
+def test_every_built_in_scenario_gives_its_sheets(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scenario = load_scenario(name)
-    done: list[int] = []
-    result = write_sheets(scenario, seed=None, out=tmp_path, on_progress=done.append)
-    assert result.seed == scenario.seed
-    assert set(result.modes) == (
+    every = sources.modes_of(scenario)
+    assert set(every) == (
         {excursion.mode for excursion in scenario.excursions}
         or set(sources.modes_that_can_be(scenario))
     )
-    assert done == list(range(1, len(sheet_names(scenario)) + 1))
+    # One mode is drawn; the next test draws all that there are.
+    monkeypatch.setattr(sim_sheets, "modes_of", lambda _: every[:1])
+    done: list[int] = []
+    result = write_sheets(scenario, seed=None, out=tmp_path, on_progress=done.append)
+    assert result.seed == scenario.seed
+    assert done == [1, 2, 3, 4]
     check_pictures(tmp_path, [Path(file).name for file in result.files])
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_every_mode_has_a_sheet_with_traces_before_and_after(mode: str) -> None:
+    scenario = load_scenario("quiet")
+    story = sources.mode_story(scenario, mode, 1, 3)
+    assert story.variables == tuple(name for name, _ in MODES[mode].signature)
+    assert len(story.before) == len(story.after) == 50
+    assert story.run == ("lot" if mode == "boat_position" else "wafer")
+    assert 1 <= story.first_bad <= story.growth_runs + 10
+    # The largest shift of the signature is there, the way it should be.
+    variable, sigmas = max(MODES[mode].signature, key=lambda item: abs(item[1]))
+    column = story.variables.index(variable)
+    before, after = (np.nanmean(part[:, :, column], axis=1) for part in (story.before, story.after))
+    z = (after[story.growth_runs :].mean() - before.mean()) / before.std()
+    assert np.sign(z) == np.sign(sigmas)
+    assert abs(z) > 2.0
+    assert style.draw(lambda: mode_figure(scenario, mode, 1)).startswith(b"\x89PNG")
 
 
 def test_a_minimal_scenario_shows_all_modes_that_its_equipment_can_have(tmp_path: Path) -> None:
@@ -105,7 +133,7 @@ def test_equipment_that_is_never_used_is_shown_without_traces(tmp_path: Path) ->
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
-    scenario = load_scenario(a_file(tmp_path, MINIMAL))
+    scenario = load_scenario(a_file(tmp_path, MINIMAL + ONE_EXCURSION))
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         write_sheets(scenario, seed=seed, out=tmp_path / folder)
     for name in sheet_names(scenario):
@@ -122,7 +150,7 @@ def test_a_mode_shows_in_its_sensors_before_its_maps() -> None:
     assert len(story.before) >= 40
     assert len(story.after) >= 40
     before, after = story.before.mean(1), story.after.mean(1)
-    z = (after[story.growth_wafers :].mean(0) - before.mean(0)) / before.std(0)
+    z = (after[story.growth_runs :].mean(0) - before.mean(0)) / before.std(0)
     assert z[0] > 3.0
     assert z[1] > 3.0
     assert z[2] < -1.0
@@ -146,7 +174,8 @@ def test_a_lots_way_has_every_step_of_the_route_once_a_wafer() -> None:
     assert story.wafers == 25
     for place, step in enumerate(scenario.route):
         slots = [trail.slot for trail in story.trails if trail.sequence == place]
-        assert len(slots) == (3 if step.kind == "metrology" else 25)
+        sampled = step.kind in ("metrology", "inspection")
+        assert len(slots) == (scenario.sampling.metrology_wafers if sampled else 25)
         assert len(set(slots)) == len(slots)
     assert all(trail.end_h > trail.start_h >= 0.0 for trail in story.trails)
     assert {trail.kind for trail in story.trails} == {step.kind for step in scenario.route}
@@ -180,7 +209,7 @@ def show(*arguments: str) -> Any:
 
 
 def test_the_command_prints_its_files_as_json(tmp_path: Path) -> None:
-    file = a_file(tmp_path, MINIMAL)
+    file = a_file(tmp_path, MINIMAL + ONE_EXCURSION)
     done = show("--scenario", str(file), "--out", str(tmp_path / "sheets"), "--seed", "5", "--json")
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
