@@ -120,7 +120,7 @@ def chance(
     dies = len(wafer.r)
     level, edge_level = random.standard_gamma(ALPHA), random.standard_gamma(_EDGE_ALPHA)
     level *= (1.0 + 0.6 * detuned) / ALPHA
-    edge_level *= (1.0 + 0.6 * detuned) / _EDGE_ALPHA
+    edge_level *= (1.0 + 1.2 * detuned) / _EDGE_ALPHA
     bad, tilt, lean, edge_tilt, edge_lean = random.random(5).tolist()
     if bad < _BAD_DAY:
         level *= 1.0 + 2.0 * bad / _BAD_DAY

@@ -189,16 +189,16 @@ def _disc(wafer: Disc, draw: Draw, strength: float) -> Floats:
 
 
 def _annulus(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    peak = draw.between(0.55, 1.5) * strength
+    peak = draw.between(0.6, 1.7) * strength
     off, towards, turn = draw.between(0.0, 0.14), draw.angle(), draw.angle()
     along, across = _oval(wafer, off, towards, turn, draw.between(1.0, 1.4))
     distance = np.hypot(along, across)
-    middle = draw.between(0.27, 0.55)
-    width = max(draw.between(0.07, 0.24), 1.2 * wafer.pitch)
-    steep = draw.between(1.5, 5.0)
+    middle = draw.between(0.29, 0.55)
+    width = max(draw.between(0.07, 0.22), 1.1 * wafer.pitch)
+    steep = draw.between(2.0, 6.0)
     band: Floats = np.exp(-(np.abs((distance - middle) / width) ** steep))
     # The hole of a donut is often not clean.
-    hole = draw.between(0.0, 0.4, 2.5)
+    hole = draw.between(0.0, 0.4, 3.0)
     inner = distance < middle
     band[inner] = np.maximum(band[inner], hole)
     gap, half, left = draw.angle(), draw.between(0.3, 1.3), draw.between(0.0, 0.5)
@@ -207,7 +207,7 @@ def _annulus(wafer: Disc, draw: Draw, strength: float) -> Floats:
     # Of one side there is often more.
     more, lean = draw.angle(), draw.between(0.0, 0.55)
     band *= 1.0 + lean * np.cos(wafer.theta - more)
-    band *= _rough(wafer, draw, draw.between(0.0, 0.8))
+    band *= _rough(wafer, draw, draw.between(0.2, 0.9))
     return peak * _striped(wafer, draw, band)
 
 
@@ -258,9 +258,9 @@ def _scatter(wafer: Disc, draw: Draw, strength: float) -> Floats:
 
 
 def _flood(wafer: Disc, draw: Draw, strength: float) -> Floats:
-    level = draw.between(0.8, 1.5, 1.3) * min(1.0, strength)
+    level = draw.between(0.82, 1.6, 1.2) * min(1.0, strength)
     wave = level * _wave(wafer, draw, draw.between(0.0, 0.6))
-    wave *= _rough(wafer, draw, draw.between(0.0, 0.8))
+    wave *= _rough(wafer, draw, draw.between(0.0, 0.8, 1.5))
     # A side may have been spared.
     towards, cut = draw.angle(), draw.between(0.75, 1.0)
     if draw.chance(0.25):
@@ -277,15 +277,15 @@ def _scratch(wafer: Disc, draw: Draw, strength: float) -> Floats:
     curl = 1.5 * curl * abs(curl)
     if draw.chance(0.3):
         heading = round(heading / (0.5 * math.pi)) * 0.5 * math.pi + draw.between(-0.1, 0.1)
-    out, towards = draw.between(0.85, 0.05), draw.angle()
+    out, towards = draw.between(0.9, 0.05, 1.3), draw.angle()
     length = draw.between(0.12, 1.7, 1.6) * min(1.2, 0.5 + 0.5 * strength)
     several, count, spacing = (
         draw.chance(0.25),
         draw.between(2.0, 6.99, 1.5),
         draw.between(0.1, 0.5),
     )
-    thick, dashed, dash = draw.chance(0.15), draw.chance(0.12), draw.between(1.0, 4.0)
-    length = max(length, (8.0 if thick else 4.5) * wafer.pitch)
+    thick, dashed, dash = draw.chance(0.25), draw.chance(0.12), draw.between(1.0, 4.0)
+    length = max(length, (6.0 if thick else 4.5) * wafer.pitch)
     return strokes(
         wafer,
         place=(out * math.cos(towards), out * math.sin(towards)),

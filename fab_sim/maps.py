@@ -41,7 +41,7 @@ _MIN_KILLS, _MIN_CORE = 4, 0.3
 _MIN_RANDOM_SHARE, _MIN_NEAR_FULL_SHARE = 0.18, 0.66
 # And it must stand out of the failures by chance on the dies it covers, by so many of their
 # standard deviations (they are Poisson). A line needs more: chance draws lines everywhere.
-_STANDS_OUT, _LINE_STANDS_OUT = 3.0, 4.0
+_STANDS_OUT, _LINE_STANDS_OUT = 3.0, 5.0
 _NOTHING: tuple[str, ...] = ("None",)
 
 

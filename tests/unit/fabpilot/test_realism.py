@@ -25,6 +25,7 @@ def of_patterns(maps: MapSet, *names: str) -> MapSet:
     return maps.subset(np.flatnonzero(np.isin(maps.labels, wanted)))
 
 
+@pytest.mark.slow
 def test_maps_of_the_fab_itself_cannot_be_told_from_the_fabs() -> None:
     real = of_patterns(made(77), "None", "Edge-Ring")
     bench = measure_realism(real, SCENARIO, wafers=60, seed=3)
@@ -36,6 +37,7 @@ def test_maps_of_the_fab_itself_cannot_be_told_from_the_fabs() -> None:
     assert none.reference is not None
 
 
+@pytest.mark.slow
 def test_maps_that_are_drawn_otherwise_are_told_apart_at_once() -> None:
     random = np.random.default_rng(0)
     grids, labels = [], []
@@ -51,6 +53,7 @@ def test_maps_that_are_drawn_otherwise_are_told_apart_at_once() -> None:
     assert bench.mean_failed_w1 > 0.2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures() -> None:
     real = of_patterns(made(5, 600), "Edge-Ring")
     first, again = (measure_realism(real, SCENARIO, wafers=40, seed=1) for _ in range(2))
