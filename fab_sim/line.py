@@ -8,7 +8,7 @@ from bisect import bisect, bisect_left
 from collections import deque
 from collections.abc import Generator
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
 
 import simpy
 
@@ -16,11 +16,13 @@ from contracts.events import E10State
 from fab_sim.kinds import INSPECTION, KINDS, METROLOGY, TEST
 from fab_sim.lots import Lot, Luck, ToMeasure, Wafer
 from fab_sim.maps import Hit
-from fab_sim.modules import Illness, Module, ModuleRun
+from fab_sim.modules import Module, ModuleRun
 from fab_sim.randomness import logic_random
-from fab_sim.scenario import Equipment, Excursion, Scenario, SensorFault, Step
+from fab_sim.report import Report
+from fab_sim.scenario import Excursion, Scenario, SensorFault, Step
+from fab_sim.tools import JUDGES, Tool
 
-__all__ = ["HOUR_MS", "Line", "Report"]
+__all__ = ["HOUR_MS", "Line"]
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 # Robot exchange between two wafers of a module, and carrier transport between two tools.
@@ -38,85 +40,8 @@ _MISHAPS = (
     ("rf_match_drift", 1),
     ("particle_burst", 1),
 )
-# Kinds that take a lot as a whole and change nothing about it.
-_JUDGES = (METROLOGY, INSPECTION, TEST)
 
 Process = Generator[simpy.Event, Any, None]
-
-
-class Report(Protocol):
-    """Is told what happens on the line, as it happens."""
-
-    def state(self, module: Module, reason: str) -> None:
-        """A module is in another state, or is inhibited or released."""
-        ...
-
-    def entered(self, lot: Lot) -> None:
-        """A lot has entered the line."""
-        ...
-
-    def left(self, lot: Lot, *, scrapped: bool) -> None:
-        """A lot has left the line, tested or scrapped."""
-        ...
-
-    def started(self, lot: Lot, wafer: Wafer, module: Module, step: Step, place: int) -> None:
-        """A wafer starts a step on a module; `place` is the step's place in the route."""
-        ...
-
-    def completed(self, lot: Lot, wafer: Wafer, module: Module, step: Step, place: int) -> None:
-        """A wafer has completed a step on a module."""
-        ...
-
-    def sensed(
-        self, lot: Lot, wafer: Wafer, module: Module, step: Step, place: int, run: ModuleRun
-    ) -> None:
-        """The sensors saw it being processed."""
-        ...
-
-    def measured(self, lot: Lot, wafer: Wafer, module: Module) -> None:
-        """Metrology has measured a wafer's `to_measure`."""
-        ...
-
-    def inspected(self, lot: Lot, wafer: Wafer, module: Module) -> None:
-        """Inspection has looked for defects of a wafer's `to_inspect`."""
-        ...
-
-    def tested(self, lot: Lot, wafer: Wafer) -> None:
-        """Electrical test has tested a wafer."""
-        ...
-
-    def began(self, module: Module, illness: Illness) -> None:
-        """An excursion began."""
-        ...
-
-    def cleared(self, module: Module, illness: Illness) -> None:
-        """Maintenance ended an excursion."""
-        ...
-
-
-class _Tool:
-    """Equipment: carriers dock at its load ports and are worked on one after another."""
-
-    def __init__(self, spec: Equipment, scenario: Scenario, key: str) -> None:
-        self.spec = spec
-        self.modules = [Module(spec, name, key, scenario.reliability) for name in spec.modules]
-        self.free_ports = spec.load_ports
-        self.docked: deque[simpy.Event] = deque()
-        # A cluster tool works on one carrier at a time with all its modules; where a module takes
-        # a whole lot, each works on its own.
-        self.one_by_one = not KINDS[spec.kind].batch and spec.kind not in _JUDGES
-        self.at_work = 0
-
-    @property
-    def ready(self) -> bool:
-        return self.free_ports > 0 and any(module.usable for module in self.modules)
-
-    @property
-    def idle(self) -> bool:
-        """Whether a carrier that docks now is worked on at once."""
-        if self.one_by_one:
-            return self.at_work == 0
-        return any(module.usable and not module.busy for module in self.modules)
 
 
 class Line:
@@ -138,7 +63,7 @@ class Line:
         self.site = site
         self._key = f"{site}:{seed}"
         self._report = report
-        self._tools = [_Tool(spec, scenario, self._key) for spec in scenario.equipment]
+        self._tools = [Tool(spec, scenario, self._key) for spec in scenario.equipment]
         self.modules = {module.name: module for tool in self._tools for module in tool.modules}
         self.lots: dict[str, Lot] = {}
         self._queues: dict[str, deque[tuple[Lot, float, simpy.Event]]] = {
@@ -335,7 +260,7 @@ class Line:
     # -- on the equipment ---------------------------------------------------------------------
 
     def _visit(
-        self, tool: _Tool, lot: Lot, step: Step, place: int
+        self, tool: Tool, lot: Lot, step: Step, place: int
     ) -> Generator[simpy.Event, Any, None]:
         """A lot docked at an equipment, until it is done, held, or no module takes wafers."""
         while not tool.idle and any(module.usable for module in tool.modules):
@@ -348,7 +273,7 @@ class Line:
             usable.reverse()
         if lot.held or not usable:
             pass
-        elif step.kind in _JUDGES:
+        elif step.kind in JUDGES:
             yield from self._judge_lot(usable[0], lot, step, place)
         elif KINDS[step.kind].batch:
             yield from self._bake_lot(usable[0], lot, step, place)

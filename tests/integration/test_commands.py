@@ -97,7 +97,7 @@ def test_bad_maps_become_dead_letters_with_the_reason(home: Home) -> None:
 
 
 def test_the_controller_takes_in_what_the_fab_does(home: Home) -> None:
-    fab = home.json("sim", "run", "--scenario", "quiet", "--wafers", "30", "--site", "q1")
+    fab = home.json("sim", "run", "--scenario", "demo", "--wafers", "30", "--site", "q1")
     assert fab["wafers"] >= 30
     controlled = home.json("control", "--until-idle", "--site", "q1")
     assert controlled["consumed"] == len(home.tail("process", "--site", "q1")) + len(
