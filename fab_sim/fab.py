@@ -121,7 +121,7 @@ class Fab:
         return self._renderer.truth.excursions()
 
     def true_patterns(self) -> Mapping[str, tuple[str, ...]]:
-        """True patterns of the latest 100,000 tested wafers, by substrate id."""
+        """True patterns of the latest 10,000 tested wafers, by substrate id."""
         return self._renderer.truth.patterns()
 
     def submit(self, action: Action) -> None:

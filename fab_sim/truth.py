@@ -14,8 +14,8 @@ from fab_sim.modules import Illness, Module
 
 __all__ = ["ModuleHour", "TrueExcursion", "TruthBook", "TruthSink", "WaferTruth"]
 
-# True patterns are remembered for so many wafers: a week or two of a real fab.
-_REMEMBERED = 100_000
+# True patterns are remembered for so many wafers: more than are looked at, and little memory.
+_REMEMBERED = 10_000
 
 
 class TrueExcursion(msgspec.Struct, frozen=True, kw_only=True):
