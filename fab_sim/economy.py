@@ -3,7 +3,8 @@
 One table, docs/fab.md has the same. The unit is a wafer's worth of dies, so that a product with
 small dies weighs no more than one with large ones. The numbers are orders of magnitude for a line
 with several modules of each kind, where most of what a stopped module does not make is made by its
-twins; they were set once and nothing is tuned to them.
+twins. They were chosen so that the false stops of textbook charts cost less than the excursions of
+the built-in scenarios: what policies are worth depends on them, and is to be read beside them.
 """
 
 from typing import NamedTuple
