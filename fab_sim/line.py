@@ -151,7 +151,9 @@ class Line:
         for place, step in enumerate(self.scenario.route):
             lot.place = place
             if lot.wants_metrology:
-                yield from self._extra_metrology(lot, place)
+                scrapped = yield from self._extra_metrology(lot, place)
+                if scrapped:
+                    break
             lot.waiting = [lot.wafers[number] for number in lot.luck.orders[place]]
             if step.kind in (METROLOGY, INSPECTION):
                 sampled = lot.number % sampling.every_lots == 0
@@ -192,14 +194,21 @@ class Line:
                 yield from self._visit(tool, lot, step, place)
         return False
 
-    def _extra_metrology(self, lot: Lot, place: int) -> Generator[simpy.Event, Any, None]:
-        """All wafers of the lot to metrology and inspection, where an action asked for it."""
+    def _extra_metrology(self, lot: Lot, place: int) -> Generator[simpy.Event, Any, bool]:
+        """All wafers of the lot to metrology and inspection, where an action asked for it.
+
+        Returns:
+            Whether the lot was scrapped instead.
+        """
         lot.wants_metrology = False
         for kind, recipe in ((METROLOGY, "MET-EXTRA"), (INSPECTION, "INS-EXTRA")):
             if self._of_kind[kind]:
                 step = Step(name=recipe, kind=kind, recipe=recipe, minutes=40.0)
                 lot.waiting = list(lot.wafers)
-                yield from self._process(lot, step, place)
+                scrapped = yield from self._process(lot, step, place)
+                if scrapped:
+                    return True
+        return False
 
     def hold(self, lot: Lot, reason: str) -> None:
         """Stop a lot; wafers in a module finish."""

@@ -33,7 +33,6 @@ class Illness:
 
     Attributes:
         wafers: processed by the module since the onset.
-        left: share of the field that the latest recipe in use leaves, 1 for all of it.
     """
 
     excursion: Excursion
@@ -41,7 +40,6 @@ class Illness:
     cause: str
     onset_ms: int
     wafers: int = 0
-    left: float = 1.0
 
     def progress(self) -> float:
         """How far it has grown, 0 to 1."""
@@ -56,6 +54,17 @@ class Illness:
     def field_level(self) -> float:
         """Share of the field that acts: nothing until half-way."""
         return max(0.0, 2.0 * self.progress() - 1.0) * self.excursion.magnitude
+
+    def left_by(self, parameter: str, value: float) -> float:
+        """Share of its effects that a recipe with this parameter at this value leaves.
+
+        1 for a parameter that has nothing to do with it; more than 1 for the wrong way.
+        """
+        cure = self.mode.compensation
+        if cure is None or cure.parameter != parameter:
+            return 1.0
+        known = {item.name: item for kind in self.mode.kinds for item in KINDS[kind].parameters}
+        return min(1.5, abs(1.0 - (value - known[parameter].nominal) / cure.shift))
 
     def hits_slot(self, slot: int) -> bool:
         """Whether a wafer at this place can suffer; most modes do not ask."""
@@ -249,10 +258,8 @@ class Module:
             cure = mode.compensation
             if cure is not None and cure.parameter in changed:
                 # A change that makes up for the mode is no detuning; too much or the wrong way is.
-                moved = changed[cure.parameter] - self._parameters[cure.parameter].nominal
-                left = min(1.5, abs(1.0 - moved / cure.shift))
+                left = illness.left_by(cure.parameter, changed[cure.parameter])
                 wrong[cure.parameter] = 0.0
-            illness.left = left
             if not illness.hits_slot(slot):
                 continue
             run.metrology_shift += mode.metrology_shift * level * left

@@ -39,6 +39,8 @@ __all__ = ["Renderer"]
 
 # Beyond this a wafer cannot be more wrong than it is.
 _MAX_DETUNED = 2.0
+# A recipe that leaves less than this of an excursion has stopped it.
+_HARMLESS = 0.2
 
 
 class Renderer:
@@ -102,10 +104,11 @@ class Renderer:
             self.tally.recipe_changes += len(touched)
         for module in touched:
             self.state(module, f"{action.kind}, action {action.action_id}")
+            if action.kind == "release_module":
+                continue
             for illness in module.illnesses:
-                cure = illness.mode.compensation
-                cures = cure is not None and cure.parameter == action.parameter
-                stops = action.kind in ("inhibit_module", "schedule_pm") or cures
+                left = illness.left_by(action.parameter, action.value)
+                stops = action.kind != "adjust_recipe" or left < _HARMLESS
                 self.truth.acted(illness.cause, self.now_ms, stops=stops)
 
     def _id(self, *parts: str | int) -> str:

@@ -17,11 +17,9 @@ from fab_sim.sensor_faults import SensorFault, apply_fault
 
 __all__ = [
     "MAX_SAMPLES",
-    "SAMPLE_PERIOD_MS",
     "DrawnTrace",
     "draw_trace",
     "phase_slices",
-    "render_trace",
     "sample_count",
     "sample_period_ms",
     "variable_names",
@@ -30,8 +28,6 @@ __all__ = [
 # Enough for a recipe of two minutes at 2 Hz. Longer ones are sampled more slowly, as data
 # collection plans do with furnaces; a log of the whole line must be able to carry it.
 MAX_SAMPLES, _MIN_SAMPLES = 240, 40
-SAMPLE_PERIOD_MS = 2000
-_OLD_SAMPLES = (40, 80)
 # Noise inside a wafer, against its spread from wafer to wafer.
 _NOISE = 0.6
 # A disturbance fades with half the lag of a set point: sampled at 1 Hz a power then remembers 0.1
@@ -143,46 +139,8 @@ def draw_trace(
         random: the trace's own stream.
         most: rows; a recipe that would need more is sampled more slowly.
     """
-    return _draw(
-        kind,
-        sample_count(kind, minutes, most),
-        sample_period_ms(kind, minutes, most),
-        levels,
-        shifts,
-        order,
-        faults,
-        random,
-    )
-
-
-def render_trace(
-    kind: str,
-    minutes: float,
-    levels: Floats,
-    shifts: Floats,
-    random: np.random.Generator,
-) -> Floats32:
-    """A trace at one sample every `SAMPLE_PERIOD_MS`, of a warm module with good sensors.
-
-    Returns:
-        (samples, variables) float32; see `draw_trace`.
-    """
-    least, most = _OLD_SAMPLES
-    samples = min(max(int(minutes * 60_000) // SAMPLE_PERIOD_MS, least), most)
-    drawn = _draw(kind, samples, float(SAMPLE_PERIOD_MS), levels, shifts, 1000, (), random)
-    return drawn.values
-
-
-def _draw(
-    kind: str,
-    samples: int,
-    period_ms: float,
-    levels: Floats,
-    shifts: Floats,
-    order: int,
-    faults: Sequence[SensorFault],
-    random: np.random.Generator,
-) -> DrawnTrace:
+    samples = sample_count(kind, minutes, most)
+    period_ms = sample_period_ms(kind, minutes, most)
     plan = _plan(kind, samples, period_ms)
     late = np.abs(random.standard_normal(samples, dtype=np.float32)) * np.float32(_LATE)
     late = np.minimum(late, np.float32(_LATEST))

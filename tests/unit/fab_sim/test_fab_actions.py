@@ -294,3 +294,38 @@ def test_requested_metrology_measures_every_wafer_of_the_lot_and_takes_time() ->
     measured = {e.substrate_id for e in later if isinstance(e, Metrology) and e.lot_id == lot}
     assert len(measured) == 25
     assert fab.tally.measurements >= before + 25
+
+
+@pytest.mark.parametrize(("change", "stopped"), [(-60.0, True), (60.0, False), (-5.0, False)])
+def test_only_a_recipe_that_makes_up_for_it_stops_an_excursion(
+    change: float, stopped: bool
+) -> None:
+    fab = new_fab()
+    while not any(item.mode == "rf_match_drift" for item in fab.truth()):
+        fab.step()
+    sick = next(item for item in fab.truth() if item.mode == "rf_match_drift")
+    target = {"equipment_id": sick.equipment_id, "module_id": sick.module_id}
+    answer(fab, approved("a0", kind="inhibit_module", equipment_id="ETCH-02", module_id="A"))
+    assert next(i for i in fab.truth() if i.mode == "rf_match_drift").detected_ms is None
+    recipe = {"recipe_id": "ETC-M1", "parameter": "rf_power_w", "value": 900.0 + change}
+    given, _ = answer(fab, approved("a1", kind="adjust_recipe", **target, **recipe))
+    assert given.status == "applied"
+    known = next(item for item in fab.truth() if item.mode == "rf_match_drift")
+    assert known.detected_ms == fab.now_ms
+    assert (known.stopped_ms is not None) == stopped
+
+
+def test_a_lot_held_on_its_way_to_extra_metrology_is_scrapped_after_three_days() -> None:
+    scenario = load_scenario("demo")
+    lots = msgspec.structs.replace(scenario.lots, total=1)
+    fab = Fab(msgspec.structs.replace(scenario, lots=lots), site="kr1", start_ms=START_MS)
+    run_until(fab, lambda f: f.tick >= 10)
+    answer(fab, approved("a1", kind="request_metrology", lot_id="KR1-00001"))
+    while not any(isinstance(e, ProcessEvent) and e.step == "MET-EXTRA" for e in fab.step()):
+        pass
+    answer(fab, approved("a2", kind="hold_lot", lot_id="KR1-00001"))
+    held_at = fab.now_ms
+    while not fab.finished:
+        fab.step()
+    assert fab.tally.scrapped_wafers == 25
+    assert 72.0 <= (fab.now_ms - held_at) / 3_600_000 < 80.0

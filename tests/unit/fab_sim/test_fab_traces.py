@@ -1,6 +1,7 @@
 """What sensors and metrology show."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from fab_sim.kinds import KINDS
@@ -9,7 +10,7 @@ from fab_sim.modes import MODES
 from fab_sim.modules import Module, ModuleRun
 from fab_sim.randomness import generator, logic_random
 from fab_sim.scenario import NEVER_DOWN, Equipment, Excursion
-from fab_sim.traces import render_trace, variable_names
+from fab_sim.traces import draw_trace, variable_names
 
 PROCESSING = sorted(kind for kind, spec in KINDS.items() if spec.variables)
 
@@ -17,6 +18,17 @@ PROCESSING = sorted(kind for kind, spec in KINDS.items() if spec.variables)
 def module(kind: str) -> Module:
     tool = Equipment(id="T-01", kind=kind, modules=("A",))
     return Module(tool, "A", "test", NEVER_DOWN)
+
+
+def drawn(
+    kind: str,
+    levels: npt.NDArray[np.float64],
+    shifts: npt.NDArray[np.float64],
+    random: np.random.Generator,
+) -> npt.NDArray[np.float32]:
+    """Two minutes of a warm module with good sensors, in 60 rows."""
+    trace = draw_trace(kind, 2.0, levels, shifts, order=1000, faults=(), most=60, random=random)
+    return trace.values
 
 
 def treat(module: Module, recipe: str = "R", wafer: int = 0) -> ModuleRun:
@@ -35,10 +47,7 @@ def treat(module: Module, recipe: str = "R", wafer: int = 0) -> ModuleRun:
 def means(kind: str, shifts: np.ndarray, wafers: int = 60) -> np.ndarray:
     levels = np.array([variable.level for variable in KINDS[kind].variables])
     return np.array(
-        [
-            render_trace(kind, 2.0, levels, shifts, generator("t", k)).mean(axis=0)
-            for k in range(wafers)
-        ]
+        [drawn(kind, levels, shifts, generator("t", k)).mean(axis=0) for k in range(wafers)]
     )
 
 
@@ -46,7 +55,7 @@ def means(kind: str, shifts: np.ndarray, wafers: int = 60) -> np.ndarray:
 def test_a_trace_has_the_rows_columns_and_levels_it_should(kind: str) -> None:
     names = variable_names(kind)
     levels = np.array([variable.level for variable in KINDS[kind].variables])
-    trace = render_trace(kind, 2.0, levels, np.zeros(len(names)), generator("t"))
+    trace = drawn(kind, levels, np.zeros(len(names)), generator("t"))
     assert trace.dtype == np.float32
     assert trace.shape == (60, len(names))
     assert 12 <= len(names) <= 30

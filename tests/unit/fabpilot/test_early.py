@@ -9,7 +9,6 @@ from fab_sim.modes import MODES
 from fab_sim.randomness import generator
 from fab_sim.traces import draw_trace, phase_slices
 from fabpilot.benchmarks.early import Watch, bench_kinds, measure_early, step_means
-from fabpilot.benchmarks.traces import measure_trace_rate
 
 
 def watch(past: np.ndarray, arl: float, weight: float = 1.0) -> Watch:
@@ -109,11 +108,3 @@ def test_every_mode_is_seen_before_a_wafers_failure_rate_has_doubled() -> None:
     assert result.quiet_wafers == 100 * len(bench_kinds())
     assert result.false_alarms <= 7
     assert len(calls) == len(bench_kinds())
-
-
-def test_two_million_samples_a_second() -> None:
-    rate = measure_trace_rate(60)
-    assert rate.slowest in KINDS
-    assert rate.slowest_samples_per_s <= rate.samples_per_s
-    # Nine tenths are missing before this fails: a test is no benchmark.
-    assert rate.samples_per_s > 2e6
