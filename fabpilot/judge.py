@@ -121,11 +121,14 @@ def judge_alerts(alerts: Sequence[Alert], truth: Sequence[TrueExcursion]) -> tup
     """How many excursions were named, and how many alerts nothing explains.
 
     An alert names an excursion if it was raised after the onset and suspects its module. One that
-    names no module is explained by an excursion of the same pattern, but names none.
+    names no module is explained by an excursion of the same pattern, but names none. What the model
+    stumbles over (unknown patterns, drift) names no excursion and is none of these.
     """
     named: set[str] = set()
     false = 0
     for alert in alerts:
+        if alert.kind in ("unknown", "drift"):
+            continue
         began = [e for e in truth if alert.time_ms >= e.onset_ms]
         hits = [e for e in began if e.module == alert.suspect_module]
         named.update(e.excursion_id for e in hits)

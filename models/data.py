@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DatasetError, WaferMapError
+from contracts.labels import pattern_name
 from contracts.wafer_map import FAIL, PATTERNS, Grid, canonical_maps, check_grid
 from models.npz import read_npz
 
-__all__ = ["MapSet", "from_lists", "load_maps", "pattern_name"]
+__all__ = ["MapSet", "concat", "from_lists", "load_maps", "pattern_name"]
 
 # Beyond this share of unusable maps a file is not the data set it claims to be.
 _MAX_SKIPPED_SHARE = 0.1
@@ -38,6 +39,8 @@ class MapSet:
         source: where they came from, for people.
         multi_label: a map may show several patterns at once, or none.
         skipped: how many maps of the source were left out because they were no die grids.
+        held_out: (N,) bool, the maps that no model may learn from, where the set itself says so;
+            None leaves that to a split.
     """
 
     grids: Sequence[Grid]
@@ -47,6 +50,7 @@ class MapSet:
     source: str
     multi_label: bool = False
     skipped: int = 0
+    held_out: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.grids)
@@ -58,6 +62,7 @@ class MapSet:
             grids=[self.grids[int(index)] for index in indices],
             labels=self.labels[indices],
             groups=self.groups[indices],
+            held_out=None if self.held_out is None else self.held_out[indices],
         )
 
     def canonical(self, size: int) -> Grid:
@@ -86,16 +91,6 @@ class MapSet:
             digest.update(np.array(grid.shape, dtype="<i4").tobytes())
             digest.update(grid.tobytes())
         return digest.hexdigest()
-
-
-def pattern_name(name: str) -> str:
-    """A pattern's name as we spell it; names that are not in `PATTERNS` stay as they are.
-
-    >>> pattern_name("Edge_Loc"), pattern_name("near-full"), pattern_name("Mousebite")
-    ('Edge-Loc', 'Near-full', 'Mousebite')
-    """
-    folded = name.strip().lower().replace("_", "-").replace(" ", "-")
-    return {pattern.lower(): pattern for pattern in PATTERNS}.get(folded, name.strip())
 
 
 def from_lists(
@@ -127,6 +122,51 @@ def from_lists(
         np.array(lots, dtype=np.int64),
         source,
         multi_label=False,
+    )
+
+
+def concat(first: MapSet, second: MapSet, source: str) -> MapSet:
+    """Both sets as one: the classes of the first in their order, then the new ones of the second.
+
+    So a model of the first set's classes keeps their places. The second set's groups come after the
+    first's.
+
+    Args:
+        first: decides the order of classes.
+        second: of the same kind, single or several labels a map.
+        source: where both came from, for people.
+
+    Raises:
+        DatasetError: one set has several labels a map and the other has not.
+    """
+    if first.multi_label != second.multi_label:
+        raise DatasetError(
+            f"{first.source} and {second.source} cannot be one set: one has several labels a map"
+        )
+    new = [name for name in second.label_names if name not in first.label_names]
+    names = (*first.label_names, *new)
+    places = np.array([names.index(name) for name in second.label_names], dtype=np.int64)
+    if first.multi_label:
+        labels = np.zeros((len(first) + len(second), len(names)), dtype=np.uint8)
+        labels[: len(first), : len(first.label_names)] = first.labels
+        labels[len(first) :, places] = second.labels
+    else:
+        labels = np.concatenate([first.labels, places[second.labels]])
+    offset = first.groups.max() + 1 - second.groups.min()
+    held = [
+        np.zeros(len(one), dtype=np.bool_) if one.held_out is None else one.held_out
+        for one in (first, second)
+    ]
+    marked = first.held_out is not None or second.held_out is not None
+    return MapSet(
+        grids=[*first.grids, *second.grids],
+        labels=labels,
+        label_names=names,
+        groups=np.concatenate([first.groups, second.groups + offset]),
+        source=source,
+        multi_label=first.multi_label,
+        skipped=first.skipped + second.skipped,
+        held_out=np.concatenate(held) if marked else None,
     )
 
 
