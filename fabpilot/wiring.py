@@ -9,7 +9,7 @@ from pathlib import Path
 from contracts.errors import ConfigError, LogError, LogUnavailableError
 from contracts.topics import STREAM_SPECS, topic_name
 from fabpilot.settings import Settings
-from serving.repository import FileSource, ModelRepository, ModelSource
+from serving.repository import FileSource, LastGood, ModelRepository, ModelSource
 from streaming.log import Log
 from streaming.open import open_log
 from streaming.patience import Patience
@@ -122,7 +122,7 @@ def share_interpreter() -> None:
 
 
 def open_repository(
-    settings: Settings, model: str | None = None, *, threads: int = 0
+    settings: Settings, model: str | None = None, *, threads: int = 0, go_on: bool = False
 ) -> ModelRepository:
     """A repository with its first model loaded.
 
@@ -130,10 +130,19 @@ def open_repository(
         settings: device and registry.
         model: instead of the one in the settings.
         threads: of one run on the CPU; 0 takes all cores.
+        go_on: for a process that serves: while the registry is away, or names a model that cannot
+            be used, begin with the one that served last here. Otherwise that is an error.
 
     Raises:
         ModelError: the model cannot be had.
     """
-    repository = ModelRepository(model_source(settings, model), settings.device, threads=threads)
+    named = model or settings.model
+    last_good = None
+    if go_on and named.startswith("models:/"):
+        file_name = named.removeprefix("models:/").replace("/", "@") + ".json"
+        last_good = LastGood(settings.home / "models" / file_name)
+    repository = ModelRepository(
+        model_source(settings, model), settings.device, threads=threads, last_good=last_good
+    )
     repository.refresh()
     return repository
