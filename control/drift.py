@@ -100,6 +100,9 @@ def compare(seen: Moments, reference: Moments | Reference) -> Effect:
     Args:
         seen: recent wafers, at least one.
         reference: other wafers, or what a model card says of its training data.
+
+    Raises:
+        ValueError: embeddings or classes are not as many.
     """
     if isinstance(reference, Reference):
         mean, spread = _values(reference.embedding_mean), _values(reference.embedding_scale)
