@@ -8,7 +8,7 @@ fewer steps. Nothing is written to disk but the checkpoint, if one is wanted.
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -70,6 +70,7 @@ def train(
     validation: MapSet,
     options: TrainOptions,
     *,
+    priors: Mapping[str, int] | None = None,
     init: Weights | None = None,
     checkpoint: CheckpointFile | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -84,6 +85,8 @@ def train(
         maps: to learn from.
         validation: to choose temperature and thresholds on; neither trained nor reported on.
         options: how.
+        priors: how many maps of each class there are for each other where the model will serve,
+            if not as in `maps`.
         init: weights to start from instead of random ones; classes are matched by name.
         checkpoint: kept after every epoch, taken up if there is one, removed at the end.
         on_progress: called after every step.
@@ -151,13 +154,13 @@ def train(
                     elapsed = clock() - start
                     share = _share_done(run.step + 1, steps_an_epoch, elapsed, options)
                     run.stepped(loss, team.agree(share), elapsed)
-                    if on_progress is not None:
+                    if on_progress is not None and team.leads:
                         on_progress(run.progress())
                     if run.share >= 1.0:
                         break
                 scores = _scores(run.average.net, x_val, replicas, precision)
                 run.judged(*_judge(scores, y_val), precision)
-                if on_epoch is not None:
+                if on_epoch is not None and team.leads:
                     on_epoch(run.history[-1])
                 if checkpoint is not None and team.leads:
                     checkpoint.save(run.state())
@@ -166,7 +169,9 @@ def train(
             scores = _scores(best, x_val, replicas, "fp32")
         leads = team.leads
 
-    thresholds = _calibrate(best, scores, y_val, prior_shift(maps, shares).to(device))
+    thresholds = _calibrate(
+        best, scores, y_val, prior_shift(priors or maps.class_counts(), shares).to(device)
+    )
     if checkpoint is not None and leads:
         checkpoint.clear()
     all_steps = math.inf if options.epochs is None else options.epochs * steps_an_epoch
