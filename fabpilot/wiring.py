@@ -129,7 +129,7 @@ def share_interpreter() -> None:
 
 
 def open_repository(
-    settings: Settings, model: str | None = None, *, threads: int = 0
+    settings: Settings, model: str | None = None, *, threads: int = 0, go_on: bool = False
 ) -> "ModelRepository":
     """A repository with its first model loaded.
 
@@ -137,12 +137,21 @@ def open_repository(
         settings: device and registry.
         model: instead of the one in the settings.
         threads: of one run on the CPU; 0 takes all cores.
+        go_on: for a process that serves: while the registry is away, or names a model that cannot
+            be used, begin with the one that served last here. Otherwise that is an error.
 
     Raises:
         ModelError: the model cannot be had.
     """
-    from serving.repository import ModelRepository
+    from serving.repository import LastGood, ModelRepository
 
-    repository = ModelRepository(model_source(settings, model), settings.device, threads=threads)
+    named = model or settings.model
+    last_good = None
+    if go_on and named.startswith("models:/"):
+        file_name = named.removeprefix("models:/").replace("/", "@") + ".json"
+        last_good = LastGood(settings.home / "models" / file_name)
+    repository = ModelRepository(
+        model_source(settings, model), settings.device, threads=threads, last_good=last_good
+    )
     repository.refresh()
     return repository

@@ -16,10 +16,13 @@ import numpy.typing as npt
 
 from contracts.errors import DatasetError, WaferMapError
 from contracts.wafer_map import FAIL, PATTERNS, Grid, canonical_maps, check_grid
+from models.lswmd import read_lswmd
 from models.npz import read_npz
 
 __all__ = ["MapSet", "from_lists", "load_maps", "pattern_name"]
 
+# Wafers of a full lot (FOUP); what neighbours in a set without lot numbers share.
+_LOT = 25
 # Beyond this share of unusable maps a file is not the data set it claims to be.
 _MAX_SKIPPED_SHARE = 0.1
 _RAGGED_KEYS = ("data", "offsets", "shapes", "label", "label_names")
@@ -38,6 +41,7 @@ class MapSet:
         source: where they came from, for people.
         multi_label: a map may show several patterns at once, or none.
         skipped: how many maps of the source were left out because they were no die grids.
+        unlabelled: how many maps of the source were left out because nobody has labelled them.
     """
 
     grids: Sequence[Grid]
@@ -47,6 +51,7 @@ class MapSet:
     source: str
     multi_label: bool = False
     skipped: int = 0
+    unlabelled: int = 0
 
     def __len__(self) -> int:
         return len(self.grids)
@@ -75,6 +80,17 @@ class MapSet:
         """How many maps show each class."""
         sums = self.one_hot().sum(axis=0, dtype=np.int64)
         return {name: int(n) for name, n in zip(self.label_names, sums, strict=True)}
+
+    def lots(self) -> npt.NDArray[np.int64]:
+        """Numbers (N,) that maps of one lot share, as far as the source tells.
+
+        Where every map is a group of its own, groups are places in the order of manufacture, and 25
+        neighbours count as a lot.
+        """
+        if len(np.unique(self.groups)) < len(self.groups):
+            return self.groups
+        lots: npt.NDArray[np.int64] = self.groups // _LOT
+        return lots
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the maps, labels, names and groups, in order."""
@@ -131,7 +147,12 @@ def from_lists(
 
 
 def load_maps(path: Path) -> MapSet:
-    """Read a data set in the layout of wm811k.npz or mixedwm38.npz.
+    """Read a data set: LSWMD.pkl, or an .npz file in the layout of wm811k.npz or mixedwm38.npz.
+
+    A file that ends in .pkl is read as the original of WM-811K, see `models.lswmd`: maps without a
+    label are counted in `MapSet.unlabelled` and left out, and lots are those of the file. Its
+    column trianTestLabel is not used: that split was made over wafers whose lots and classes are
+    not spread alike, and ours keeps lots together (`models.splits`).
 
     Ragged (wm811k): map i is `data[offsets[i]:offsets[i+1]].reshape(shapes[i])` with the class
     number `label[i]`; `orig_index`, if there, is the order the wafers were made in, else the order
@@ -144,8 +165,12 @@ def load_maps(path: Path) -> MapSet:
         DatasetError: the file is missing, empty, damaged or pickled, lacks arrays, contradicts
             itself, has die codes above 2, or more than a tenth of its maps are unusable.
     """
-    arrays = read_npz(path)
     source = path.name
+    if path.suffix == ".pkl":
+        table = read_lswmd(path)
+        made = from_lists(table.grids, table.labels, table.lots, source)
+        return replace(made, unlabelled=table.unlabelled)
+    arrays = read_npz(path)
     if "maps" in arrays:
         return _stacked(arrays, source)
     if "data" in arrays:
