@@ -9,11 +9,13 @@
 import getpass
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -24,7 +26,6 @@ from contracts.errors import DatasetError, ModelFileError, RegistryError
 from contracts.model_file import TAG_ACCEPTED
 from fabpilot.map_data import load_named_maps, part_of
 from fabpilot.settings import Settings
-from fabpilot.wiring import open_repository
 from models.data import MapSet
 from models.evaluate import decide, evaluate, predict_all
 from models.gate import Candidate, GateDecision, macro_f1, pass_gate, refused
@@ -41,7 +42,8 @@ from models.registry import (
 )
 from models.registry import promote as move_aliases
 from models.splits import block_numbers
-from serving.session import Session
+from serving.mlflow_source import MlflowSource
+from serving.session import Session, open_session
 
 __all__ = [
     "Contest",
@@ -57,6 +59,8 @@ __all__ = [
 # A lot has 25 wafers. Where lots are not known, as many neighbours in time stand for one; where
 # the order of a set says nothing about time, resampling such blocks does no harm.
 _LOT = 25
+# Fewer blocks than this say too little about each other to resample.
+_BLOCKS = 30
 _LATENCY_ROUNDS = 200
 # The metric of a quantised version's run that says what it lost against its own fp32 file.
 _INT8_LOSS = "int8_macro_f1_loss"
@@ -202,7 +206,7 @@ def judge(
     ]
     decision = pass_gate(
         _columns(maps.one_hot(), maps.label_names, classes),
-        block_numbers(maps.groups, max(2, len(maps) // _LOT)),
+        block_numbers(maps.groups, max(_BLOCKS, len(maps) // _LOT)),
         candidates[0],
         candidates[1] if len(candidates) > 1 else None,
     )
@@ -414,11 +418,12 @@ def _columns(
 
 
 def _open(settings: Settings, version: ModelVersion) -> Session:
-    repository = open_repository(settings, f"models:/{version.name}/{version.version}")
-    try:
-        return repository.current().session
-    finally:
-        repository.close()
+    """The version's file, out of the registry: what is cached here says nothing about that."""
+    uri = f"models:/{version.name}/{version.version}"
+    with tempfile.TemporaryDirectory(prefix="fabpilot-gate-") as folder:
+        source = MlflowSource(settings.mlflow_uri, uri, Path(folder))
+        ref = source.resolve()
+        return open_session(source.fetch(ref), settings.device, sha256=ref.sha256)
 
 
 def _same(maps: MapSet, version: ModelVersion) -> bool:

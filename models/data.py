@@ -17,10 +17,13 @@ import numpy.typing as npt
 from contracts.errors import DatasetError, WaferMapError
 from contracts.labels import pattern_name
 from contracts.wafer_map import FAIL, PATTERNS, Grid, canonical_maps, check_grid
+from models.lswmd import read_lswmd
 from models.npz import read_npz
 
 __all__ = ["MapSet", "concat", "from_lists", "load_maps", "pattern_name", "save_maps"]
 
+# Wafers of a full lot (FOUP); what neighbours in a set without lot numbers share.
+_LOT = 25
 # Beyond this share of unusable maps a file is not the data set it claims to be.
 _MAX_SKIPPED_SHARE = 0.1
 _RAGGED_KEYS = ("data", "offsets", "shapes", "label", "label_names")
@@ -40,6 +43,7 @@ class MapSet:
         source: where they came from, for people.
         multi_label: a map may show several patterns at once, or none.
         skipped: how many maps of the source were left out because they were no die grids.
+        unlabelled: how many maps of the source were left out because nobody has labelled them.
         held_out: (N,) bool, the maps that no model may learn from, where the set itself says so;
             None leaves that to a split.
     """
@@ -51,6 +55,7 @@ class MapSet:
     source: str
     multi_label: bool = False
     skipped: int = 0
+    unlabelled: int = 0
     held_out: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
@@ -81,6 +86,17 @@ class MapSet:
         """How many maps show each class."""
         sums = self.one_hot().sum(axis=0, dtype=np.int64)
         return {name: int(n) for name, n in zip(self.label_names, sums, strict=True)}
+
+    def lots(self) -> npt.NDArray[np.int64]:
+        """Numbers (N,) that maps of one lot share, as far as the source tells.
+
+        Where every map is a group of its own, groups are places in the order of manufacture, and 25
+        neighbours count as a lot.
+        """
+        if len(np.unique(self.groups)) < len(self.groups):
+            return self.groups
+        lots: npt.NDArray[np.int64] = self.groups // _LOT
+        return lots
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the maps, labels, names and groups, in order."""
@@ -172,7 +188,12 @@ def concat(first: MapSet, second: MapSet, source: str) -> MapSet:
 
 
 def load_maps(path: Path) -> MapSet:
-    """Read a data set in the layout of wm811k.npz or mixedwm38.npz.
+    """Read a data set: LSWMD.pkl, or an .npz file in the layout of wm811k.npz or mixedwm38.npz.
+
+    A file that ends in .pkl is read as the original of WM-811K, see `models.lswmd`: maps without a
+    label are counted in `MapSet.unlabelled` and left out, and lots are those of the file. Its
+    column trianTestLabel is not used: that split was made over wafers whose lots and classes are
+    not spread alike, and ours keeps lots together (`models.splits`).
 
     Ragged (wm811k): map i is `data[offsets[i]:offsets[i+1]].reshape(shapes[i])` with the class
     number `label[i]`, or the 0s and 1s `labels[i]`; `orig_index`, if there, is the order the wafers
@@ -187,8 +208,12 @@ def load_maps(path: Path) -> MapSet:
         DatasetError: the file is missing, empty, damaged or pickled, lacks arrays, contradicts
             itself, has die codes above 2, or more than a tenth of its maps are unusable.
     """
-    arrays = read_npz(path)
     source = path.name
+    if path.suffix == ".pkl":
+        table = read_lswmd(path)
+        made = from_lists(table.grids, table.labels, table.lots, source)
+        return replace(made, unlabelled=table.unlabelled)
+    arrays = read_npz(path)
     if "maps" in arrays:
         return _stacked(arrays, source)
     if "data" in arrays:
@@ -329,7 +354,9 @@ def _checked(
             f"{source}: {skipped} of {len(grids)} maps cannot be used"
             + (f" (the first: {first_reason})" if first_reason else "; it holds none")
         )
-    everything = MapSet(grids, labels, label_names, groups, source, multi_label, skipped, held_out)
+    everything = MapSet(
+        grids, labels, label_names, groups, source, multi_label, skipped, held_out=held_out
+    )
     return everything if skipped == 0 else everything.subset(np.array(good))
 
 

@@ -15,6 +15,7 @@ address of an MLflow server. Nothing here touches MLflow's global state.
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -43,6 +44,7 @@ __all__ = [
     "TAG_ROLLBACK",
     "ModelVersion",
     "RunRecord",
+    "fetch_run_file",
     "find_version",
     "list_versions",
     "log_and_register",
@@ -56,6 +58,7 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 # What was decided about a version last; each with '.by', '.at' and '.reason' and more behind it.
 TAG_PROMOTION, TAG_ROLLBACK = "fabpilot.promotion", "fabpilot.rollback"
 _MODEL_FILE = "model.onnx"
+_MODEL_URI = re.compile(r"models:/(?P<name>[A-Za-z0-9._-]+)(@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 # A server that is down is reported in seconds, not after MLflow's own four minutes of retries.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
@@ -72,6 +75,7 @@ class RunRecord:
         labels: rows and columns of `confusion`.
         confusion: counts by true (rows) and predicted class, or empty for no picture.
         tags: anything else, such as the command that reproduces the run.
+        files: kept with the run under their own names, such as its weights.
     """
 
     params: Mapping[str, Any]
@@ -81,6 +85,7 @@ class RunRecord:
     labels: Sequence[str] = ()
     confusion: Sequence[Sequence[int]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -270,6 +275,37 @@ def rollback(uri: str, name: str, *, why: str) -> ModelVersion:
         return _version(client, name, aliases[PREVIOUS])
 
 
+def fetch_run_file(uri: str, model: str, file: str, folder: Path) -> Path:
+    """A file that the run of a registered version kept (`RunRecord.files`).
+
+    Args:
+        uri: of the store.
+        model: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        file: its name.
+        folder: where to put it.
+
+    Raises:
+        RegistryError: no such version or file, or the store does not answer.
+    """
+    match = _MODEL_URI.fullmatch(model)
+    if match is None:
+        raise RegistryError(f"{model!r} is no model: use models:/wafer-map@champion or …/3")
+    with _errors(uri):
+        client = _client(uri)
+        name, alias, number = match["name"], match["alias"], match["version"]
+        found = (
+            client.get_model_version_by_alias(name, alias)
+            if alias
+            else client.get_model_version(name, number)
+        )
+        if not found.run_id or file not in {f.path for f in client.list_artifacts(found.run_id)}:
+            raise RegistryError(
+                f"version {found.version} of {name} has no {file}: it was registered by an older"
+                " fabpilot; train it again"
+            )
+        return Path(client.download_artifacts(found.run_id, file, str(folder)))
+
+
 @contextmanager
 def _errors(uri: str) -> Iterator[None]:
     try:
@@ -338,6 +374,8 @@ def _log(client: MlflowClient, run_id: str, record: RunRecord) -> None:
             for role, (source, fingerprint, maps) in record.datasets.items()
         ],
     )
+    for path in record.files:
+        client.log_artifact(run_id, str(path))
     if record.confusion:
         figure = confusion_figure(record.labels, record.confusion)
         client.log_figure(run_id, figure, "confusion_matrix.png")

@@ -157,6 +157,15 @@ def test_maps_too_small_to_show_anything_are_skipped() -> None:
     assert (len(maps), maps.skipped) == (20, 1)
 
 
+def test_lots_are_those_of_the_source_or_25_neighbours() -> None:
+    grids = [np.ones((6, 6), dtype=np.uint8)] * 60
+    labels = ["None", "Loc"] * 30
+    known = from_lists(grids, labels, [place // 7 for place in range(60)], "with lots")
+    assert known.lots().tolist() == known.groups.tolist()
+    unknown = from_lists(grids, labels, list(range(100, 160)), "in order")
+    assert [int((unknown.lots() == lot).sum()) for lot in (4, 5, 6)] == [25, 25, 10]
+
+
 def test_lists_of_different_length_are_refused() -> None:
     with pytest.raises(DatasetError, match="2 labels"):
         from_lists([np.ones((6, 6), dtype=np.uint8)], ["None", "Loc"], [1], "tester")
