@@ -21,11 +21,13 @@ __all__ = [
     "MAX_MODEL_BYTES",
     "METADATA_KEY",
     "OUTPUT_NAMES",
+    "TAG_ACCEPTED",
     "TAG_FILE",
     "TAG_SHA256",
     "ModelCard",
     "decode_card",
     "encode_card",
+    "missing_patterns",
     "predicted_labels",
 ]
 
@@ -35,6 +37,8 @@ INPUT_NAME = "maps"
 OUTPUT_NAMES = ("probabilities", "embedding", "heatmap")
 # Tags of a registered version: where its file is below the version's source, and its digest.
 TAG_FILE, TAG_SHA256 = "fabpilot.file", "fabpilot.sha256"
+# Why a version may serve although it names fewer patterns than the one before: a person decided.
+TAG_ACCEPTED = "fabpilot.accepted"
 # ONNX is a protobuf message, and those end at 2 GiB; ours are a few MB. Larger is not a map model.
 MAX_MODEL_BYTES = 1024**3
 
@@ -123,3 +127,12 @@ def predicted_labels(
         if probability >= threshold and label != "None"
     ]
     return tuple(over) or ("None",)
+
+
+def missing_patterns(labels: Sequence[str], needed: Sequence[str]) -> tuple[str, ...]:
+    """What a model with `labels` cannot name of `needed`; 'None' is no pattern.
+
+    >>> missing_patterns(("Center", "Donut"), ("None", "Center", "Scratch"))
+    ('Scratch',)
+    """
+    return tuple(label for label in needed if label != "None" and label not in labels)
