@@ -24,7 +24,7 @@ def load_named_maps(data: str, *, wafers: int, seed: int) -> MapSet:
     """The maps of a file, or of the synthetic fab for `sim:SCENARIO`.
 
     Args:
-        data: a path or `sim:SCENARIO`, where SCENARIO is built in or a YAML file.
+        data: a path (.npz or LSWMD.pkl), or `sim:SCENARIO` with a built-in one or a YAML file.
         wafers: how many maps the synthetic fab makes.
         seed: of the synthetic fab.
 

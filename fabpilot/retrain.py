@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import DatasetError, ModelFileError, RegistryError
+from contracts.errors import ConfigError, DatasetError, ModelFileError, RegistryError
 from contracts.events import WaferMap
 from control.excursion import at_most
 from fabpilot.confirmed import Confirmed, combine, read_confirmed
@@ -277,13 +277,16 @@ def _train(
         size=int(champion.params.get("size", given.size)),
         batch=128 if len(maps) < _FEW_MAPS else given.batch,
     )
-    return train_and_register(
+    report = train_and_register(
         maps,
         chosen,
         mlflow_uri=settings.mlflow_uri,
         alias=CHALLENGER,
         on_progress=lambda progress: on_progress("training", progress.share),
     )
+    if report is None:
+        raise ConfigError("retrain is one process; leave torchrun to 'fabpilot train'")
+    return report
 
 
 def _in_shadow(

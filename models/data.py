@@ -71,6 +71,18 @@ class MapSet:
             held_out=None if self.held_out is None else self.held_out[indices],
         )
 
+    def of_classes(self, names: Sequence[str]) -> "MapSet":
+        """The maps of these classes alone, numbered in this order (single labels).
+
+        Names that the set does not know are classes without maps.
+        """
+        if self.multi_label:
+            raise DatasetError(f"{self.source}: maps of mixed patterns cannot be taken by class")
+        number = np.array([names.index(n) if n in names else -1 for n in self.label_names])
+        labels = number[self.labels]
+        chosen = self.subset(np.flatnonzero(labels >= 0))
+        return replace(chosen, labels=labels[labels >= 0], label_names=tuple(names))
+
     def canonical(self, size: int) -> Grid:
         """What a model sees of them, (N, size, size) uint8."""
         return canonical_maps(list(self.grids), size)

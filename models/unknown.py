@@ -1,13 +1,18 @@
 """How well a score tells maps of a pattern nobody has taught the model from maps it knows."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DatasetError
+from models.data import MapSet
 
-__all__ = ["auroc", "unsureness"]
+if TYPE_CHECKING:
+    # torch takes seconds to import, and the rest of this needs none of it.
+    from models.networks import WaferMapNet
+
+__all__ = ["auroc", "network_scores", "unsureness"]
 
 
 def auroc(known: npt.NDArray[np.floating[Any]], unknown: npt.NDArray[np.floating[Any]]) -> float:
@@ -44,3 +49,29 @@ def unsureness(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.f
         probabilities: (N, C).
     """
     return np.asarray(1.0 - probabilities.max(axis=1), dtype=np.float64)
+
+
+def network_scores(
+    net: "WaferMapNet", maps: MapSet, size: int, *, batch: int = 256
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    """Probabilities (N, C) of a network, and its novelty (N,), if it gives one.
+
+    Args:
+        net: in evaluation mode, on the CPU.
+        maps: to score.
+        size: S, its canonical size.
+        batch: maps at a time.
+    """
+    import torch
+
+    from models.replicas import one_core
+
+    probabilities, novelty = [], []
+    with one_core(), torch.inference_mode():
+        for start in range(0, len(maps), batch):
+            part = maps.subset(np.arange(start, min(start + batch, len(maps))))
+            outputs = net(torch.from_numpy(part.canonical(size)))
+            probabilities.append(outputs.probabilities.numpy())
+            if getattr(outputs, "novelty", None) is not None:
+                novelty.append(outputs.novelty.numpy())
+    return np.concatenate(probabilities), np.concatenate(novelty) if novelty else None

@@ -12,8 +12,10 @@ from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
 from fabpilot.commands.bench_early import early
+from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_realism import realism
 from fabpilot.commands.bench_sim import sim
+from fabpilot.commands.bench_unknown import unknown
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
 from fabpilot.settings import load_settings
@@ -154,5 +156,7 @@ def register(app: typer.Typer) -> None:
     bench.command("sim")(sim)
     bench.command("early")(early)
     bench.command("realism")(realism)
+    bench.command("unknown")(unknown)
+    bench.command("labels")(labels)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")
