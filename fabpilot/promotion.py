@@ -209,6 +209,7 @@ def judge(
         block_numbers(maps.groups, max(_BLOCKS, len(maps) // _LOT)),
         candidates[0],
         candidates[1] if len(candidates) > 1 else None,
+        classes=classes,
     )
     return refused("champion", trouble, decision) if trouble else decision
 
