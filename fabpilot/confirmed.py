@@ -22,7 +22,7 @@ from models.data import MapSet, concat, from_lists
 from models.splits import without_duplicates
 from streaming.log import Log
 
-__all__ = ["Confirmed", "combine", "read_confirmed"]
+__all__ = ["Confirmed", "Labelled", "as_confirmed", "combine", "read_labelled"]
 
 # One lot in four judges and never teaches, however often the model is trained again.
 _HELD_ONE_IN = 4
@@ -53,13 +53,25 @@ class Confirmed:
         return dict(sorted(Counter(self.by).items()))
 
 
-def read_confirmed(log: Log, sites: Sequence[str], *, multi_label: bool) -> Confirmed:
+@dataclass(frozen=True)
+class Labelled:
+    """Labels as they are on the log, each with the map of its wafer.
+
+    Attributes:
+        wafers: by the time of the map.
+        without_map: labelled wafers whose map is not on the log.
+    """
+
+    wafers: list[tuple[Label, WaferMap]]
+    without_map: int
+
+
+def read_labelled(log: Log, sites: Sequence[str]) -> Labelled:
     """The latest label of every labelled wafer of some sites, with its map.
 
     Args:
         log: with the labels and the wafer maps.
         sites: whose.
-        multi_label: whether a wafer may show several patterns.
 
     Raises:
         DatasetError: nobody has labelled a wafer whose map is still on the log.
@@ -71,19 +83,37 @@ def read_confirmed(log: Log, sites: Sequence[str], *, multi_label: bool) -> Conf
         maps = _maps_of(log, site, labels) if labels else {}
         without_map += len(labels) - len(maps)
         wafers += [(labels[name], found) for name, found in maps.items()]
-    wafers.sort(key=lambda pair: (pair[1].time_ms, pair[1].event_id))
-    usable = [pair for pair in wafers if _is_usable(*pair, multi_label=multi_label)]
-    if not usable:
+    if not wafers:
         raise DatasetError(
             f"no wafer of {', '.join(sites) or 'any site'} has a label and a map on the log"
-            f" ({len(wafers)} labels cannot be used, {without_map} have no map);"
-            " label wafers on the console's Models page first"
+            f" ({without_map} labels have no map); label wafers on the console's Models page first"
+        )
+    wafers.sort(key=lambda pair: (pair[1].time_ms, pair[1].event_id))
+    return Labelled(wafers, without_map)
+
+
+def as_confirmed(labelled: Labelled, *, multi_label: bool) -> Confirmed:
+    """Labelled wafers as a set to train on.
+
+    Args:
+        labelled: what the log has.
+        multi_label: whether a wafer may show several patterns.
+
+    Raises:
+        DatasetError: none of the labels can be used.
+    """
+    usable = [pair for pair in labelled.wafers if _is_usable(*pair, multi_label=multi_label)]
+    if not usable:
+        kinds = "" if multi_label else "; these models know one pattern a wafer"
+        raise DatasetError(
+            f"none of {len(labelled.wafers)} labels on the log can be used{kinds}:"
+            " label more wafers on the console's Models page"
         )
     return Confirmed(
         maps=_map_set(usable, multi_label=multi_label),
         by=tuple(label.by for label, _ in usable),
-        without_map=without_map,
-        unusable=len(wafers) - len(usable),
+        without_map=labelled.without_map,
+        unusable=len(labelled.wafers) - len(usable),
     )
 
 

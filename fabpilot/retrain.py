@@ -8,6 +8,7 @@
 """
 
 import dataclasses
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 from contracts.errors import ConfigError, DatasetError, RegistryError
 from contracts.events import WaferMap
 from contracts.model_file import missing_patterns
-from fabpilot.confirmed import Confirmed, combine, read_confirmed
+from fabpilot.confirmed import Confirmed, as_confirmed, combine, read_labelled
 from fabpilot.map_data import load_named_maps, part_of
 from fabpilot.promotion import Outcome, find_contest, judge, settle, this_user
 from fabpilot.settings import Settings
@@ -123,7 +124,8 @@ def retrain(
     maps, path = _kept(settings, together)
     people = ", ".join(f"{name} {count}" for name, count in confirmed.people.items())
     say(f"{len(confirmed.maps)} confirmed maps ({people}); {len(maps)} in all")
-    trained = _train(settings, champion, maps, options, on_progress)
+    priors = _priors(maps, confirmed.maps)
+    trained = _train(settings, champion, maps, priors, options, on_progress)
     contest = find_contest(settings, MODEL_NAME)
     say(f"version {contest.challenger.version} in shadow beside version {champion.version}")
     seen = wafers() if wafers is not None else recorded_maps(log, sites, options.shadow)
@@ -182,10 +184,12 @@ def teaching_set(
             f"the run of version {champion.version} does not say which data it was trained on;"
             " name them with --data"
         )
+    # First what is quickly read and often missing.
+    labelled = read_labelled(log, sites)
     reference = load_named_maps(
         named, wafers=int(params.get("wafers", 40_000)), seed=int(params.get("data_seed", 0))
     )
-    confirmed = read_confirmed(log, sites, multi_label=reference.multi_label)
+    confirmed = as_confirmed(labelled, multi_label=reference.multi_label)
     return combine(reference, confirmed.maps), confirmed
 
 
@@ -193,6 +197,7 @@ def _train(
     settings: Settings,
     champion: ModelVersion,
     maps: MapSet,
+    priors: dict[str, int],
     options: RetrainOptions,
     on_progress: Callable[[str, float], None],
 ) -> TrainReport:
@@ -215,11 +220,26 @@ def _train(
         mlflow_uri=settings.mlflow_uri,
         alias=CHALLENGER,
         init=f"models:/{MODEL_NAME}/{champion.version}",
+        priors=priors,
         on_progress=lambda progress: on_progress("training", progress.share),
     )
     if report is None:
         raise ConfigError("retrain is one process; leave torchrun to 'fabpilot train'")
     return report
+
+
+def _priors(maps: MapSet, confirmed: MapSet) -> dict[str, int]:
+    """How often each class is taken to occur, in the order of the maps' classes.
+
+    As in the reference: what engineers labelled they chose, so that says nothing about it. A new
+    pattern is taken to be as frequent as the median of the known ones; rarer, and the model would
+    hardly dare to name it.
+    """
+    chosen = confirmed.class_counts()
+    counts = {name: count - chosen.get(name, 0) for name, count in maps.class_counts().items()}
+    usual = [count for name, count in counts.items() if count > 0 and name != "None"]
+    median = round(statistics.median(usual)) if usual else 1
+    return {name: count if count > 0 else median for name, count in counts.items()}
 
 
 def _kept(settings: Settings, maps: MapSet) -> tuple[MapSet, Path]:

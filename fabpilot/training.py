@@ -74,6 +74,7 @@ def train_and_register(
     out: Path | None = None,
     init: str | None = None,
     extra: Sequence[MapSet] = (),
+    priors: Mapping[str, int] | None = None,
     checkpoints: Path | None = None,
     fresh: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
@@ -91,6 +92,8 @@ def train_and_register(
             weights file.
         extra: more maps to learn from, never judged on, such as synthetic ones; of the same kind
             (one label a map or several).
+        priors: how many maps of each class there are for each other where the model will serve, in
+            the order of the classes; None takes those of `maps`.
         checkpoints: folder for the checkpoint; a killed run of the same data and options goes on
             from there. None: no checkpoint.
         fresh: begin again all the same.
@@ -131,7 +134,7 @@ def train_and_register(
         validation,
         options,
         # What was made or confirmed on purpose says nothing about how often a pattern occurs.
-        priors=real.class_counts() if extra else None,
+        priors=priors or (real.class_counts() if extra else None),
         init=weights,
         checkpoint=checkpoint,
         on_progress=on_progress,

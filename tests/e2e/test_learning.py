@@ -118,7 +118,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
         log.append([encode(as_label(event, NEW)) for event in named[:LABELS]])
         # 4. Retrain.
         options = RetrainOptions(
-            data=str(home / "reference.npz"), budget_s=120, epochs=10, shadow=100, promote=True
+            data=str(home / "reference.npz"), budget_s=500, epochs=14, shadow=100, promote=True
         )
         report = retrain(settings, log, [SITE], options)
     finally:

@@ -11,7 +11,7 @@ from contracts.codec import encode
 from contracts.errors import DatasetError
 from contracts.events import Event, Label, WaferMap
 from contracts.topics import STREAM_SPECS, topic_name
-from fabpilot.confirmed import combine, read_confirmed
+from fabpilot.confirmed import Confirmed, as_confirmed, combine, read_labelled
 from fabpilot.map_data import part_of
 from models.data import MapSet, from_lists
 from streaming.embedded import EmbeddedLog
@@ -61,6 +61,10 @@ def label(of: WaferMap, *patterns: str, by: str = "kim", time_ms: int = 5000) ->
 
 def put(log: Log, events: Sequence[Event]) -> None:
     log.append([encode(event) for event in events])
+
+
+def read_confirmed(log: Log, sites: Sequence[str], *, multi_label: bool) -> Confirmed:
+    return as_confirmed(read_labelled(log, sites), multi_label=multi_label)
 
 
 def shown(maps: MapSet) -> list[str]:
@@ -116,6 +120,13 @@ def test_what_cannot_be_used_is_counted(log: Log) -> None:
 def test_without_labels_it_says_where_to_give_them(log: Log) -> None:
     put(log, [wafer(0)])
     with pytest.raises(DatasetError, match="Models page"):
+        read_confirmed(log, ["kr1"], multi_label=False)
+
+
+def test_labels_that_fit_no_model_of_this_kind_are_no_training_data(log: Log) -> None:
+    mixed = wafer(0)
+    put(log, [mixed, label(mixed, "Loc", "Scratch")])
+    with pytest.raises(DatasetError, match="one pattern a wafer"):
         read_confirmed(log, ["kr1"], multi_label=False)
 
 
