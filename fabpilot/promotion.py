@@ -56,8 +56,8 @@ __all__ = [
 ]
 
 _LATENCY_ROUNDS = 200
-# The metric of a quantised version's run that says what it lost against its own fp32 file.
-_INT8_LOSS = "int8_macro_f1_loss"
+# The metric of a quantised version's run: what it lost against its own fp32 file, in points.
+_INT8_LOSS = "int8_drop_points"
 
 Progress = Callable[[int, int], None]
 """Called with (maps done, maps in all)."""
@@ -349,7 +349,7 @@ def _int8_loss(version: ModelVersion, session: Session) -> float | None:
     """What quantising cost, from the version's run; NaN if the run does not say."""
     if not session.card.architecture.endswith("int8"):
         return None
-    return version.metrics.get(_INT8_LOSS, float("nan"))
+    return version.metrics.get(_INT8_LOSS, float("nan")) / 100
 
 
 def _parity(session: Session) -> float:
