@@ -111,8 +111,8 @@ def train_and_register(
     training, validation = split_blocks(learning, holdout=_VALIDATION, seed=_VALIDATION_SEED)
     real = training
     for more in extra:
-        fresh = without_duplicates(without_duplicates(more, holdout), validation)
-        training = concat(training, fresh, f"{training.source} + {more.source}")
+        unseen = without_duplicates(without_duplicates(more, holdout), validation)
+        training = concat(training, unseen, f"{training.source} + {more.source}")
     real, validation, holdout = (
         _relabelled(part, training) for part in (real, validation, holdout)
     )
