@@ -204,8 +204,8 @@ def load_maps(path: Path) -> MapSet:
 
     A file that ends in .pkl is read as the original of WM-811K, see `models.lswmd`: maps without a
     label are counted in `MapSet.unlabelled` and left out, and lots are those of the file. Its
-    column trianTestLabel is not used: that split was made over wafers whose lots and classes are
-    not spread alike, and ours keeps lots together (`models.splits`).
+    column trianTestLabel is not used: the two sides of that split differ in their shares of
+    classes and are not known to keep lots together, as ours do (`models.splits`).
 
     Ragged (wm811k): map i is `data[offsets[i]:offsets[i+1]].reshape(shapes[i])` with the class
     number `label[i]`, or the 0s and 1s `labels[i]`; `orig_index`, if there, is the order the wafers
