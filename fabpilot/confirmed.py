@@ -174,19 +174,19 @@ def _map_set(wafers: Sequence[tuple[Label, WaferMap]], *, multi_label: bool) -> 
 def _held_out(maps: MapSet, lots: Sequence[str], wafers: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Which maps are held out (N,).
 
-    By a hash of the lot, so that what is held out once always is: maps of a lot look alike. A class
-    that this puts on one side, or nearly, is split by a hash of the wafer instead: a new pattern is
-    often labelled on a lot or two, and has to be both taught and judged.
+    By a hash of the lot, so that what is held out once always is: maps of a lot look alike. Of a
+    class that this puts on one side, or nearly, a quarter of the wafers is held out instead: a new
+    pattern is often labelled on a lot or two, and has to be both taught and judged.
     """
-    by_lot = np.array([_falls_out(lot) for lot in lots])
-    by_wafer = np.array([_falls_out(wafer) for wafer in wafers])
+    by_lot = np.array([_hash(lot) % _HELD_ONE_IN == 0 for lot in lots])
     held = by_lot.copy()
-    for column in maps.one_hot().T.astype(bool):
-        share = by_lot[column].mean() if column.any() else 0.25
-        if not 0.1 <= share <= 0.5:
-            held[column] = by_wafer[column]
+    for column in maps.one_hot().T.astype(np.bool_):
+        rows = np.flatnonzero(column)
+        if len(rows) and not 0.1 <= by_lot[rows].mean() <= 0.5:
+            rows = rows[np.argsort([_hash(wafers[row]) for row in rows.tolist()])]
+            held[rows] = np.arange(len(rows)) < len(rows) // _HELD_ONE_IN
     return held
 
 
-def _falls_out(key: str) -> bool:
-    return hashlib.blake2b(key.encode(), digest_size=8).digest()[0] % _HELD_ONE_IN == 0
+def _hash(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest(), "big")

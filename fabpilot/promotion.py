@@ -203,6 +203,7 @@ def judge(
         maps.lots(),
         candidates[0],
         candidates[1] if len(candidates) > 1 else None,
+        classes=classes,
     )
     return refused("champion", trouble, decision) if trouble else decision
 

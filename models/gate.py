@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binom
 
 from contracts.model_file import missing_patterns
 
@@ -37,6 +38,11 @@ _FASTER = 1.2
 _ROBUST = 0.02
 # What quantisation may cost against the model's own fp32 file.
 _INT8 = 0.003
+# Share of the held-out maps of a new pattern that must be recognised for it to be worth a swap.
+_RECOGNISED = 0.8
+# What any pattern known before may lose of its maps in return, and a loss that chance explains with
+# this probability is none: two maps of forty are five points.
+_FORGOTTEN, _CHANCE = 0.01, 0.05
 _RESAMPLES = 1_000
 _LEVEL = 0.95
 
@@ -113,6 +119,7 @@ def pass_gate(
     challenger: Candidate,
     champion: Candidate | None,
     *,
+    classes: Sequence[str] = (),
     seed: int = 0,
 ) -> GateDecision:
     """Decide.
@@ -121,11 +128,15 @@ def pass_gate(
     that the champion names, it is better on the hold-out beyond the interval, or equal and faster,
     it is calibrated, and it bears perturbations. Without a champion nothing is compared.
 
+    One that was taught a pattern which the champion cannot name need be neither better nor faster:
+    it must recognise the new one and not have forgotten any other.
+
     Args:
         truth: (N, C) uint8 of 0 and 1.
         groups: (N,) what was drawn together (lots), for the interval.
         challenger: judged on these very maps.
         champion: likewise; None if nothing serves yet.
+        classes: names of the C columns, to tell new patterns from known ones.
         seed: of the bootstrap.
     """
     f1 = macro_f1(truth, challenger.answers)
@@ -136,15 +147,19 @@ def pass_gate(
     interval = paired_interval(truth, champion.answers, challenger.answers, groups, seed=seed)
     before = macro_f1(truth, champion.answers)
     better = interval[0] > 0.0
+    learned = _learned(truth, challenger, champion, classes)
     checks += [
         _labels(challenger, champion),
-        _quality(f1, before, interval, len(truth)),
-        _speed(challenger, champion, needed=not better),
+        _quality(f1, before, interval, len(truth), needed=not learned),
+        _speed(challenger, champion, needed=not better and not learned),
+        *learned,
         _calibrated(challenger, champion),
         *_robust(challenger, champion),
         *_quantised(challenger),
     ]
     why = "it is better than the champion" if better else "it is as good and faster"
+    if learned and not better:
+        why = "it recognises a new pattern and has forgotten none"
     return _decision(checks, why, len(truth), f1, before, interval)
 
 
@@ -277,7 +292,9 @@ def _labels(challenger: Candidate, champion: Candidate) -> Check:
     return Check("labels", len(missing), 0, not missing, sentence)
 
 
-def _quality(f1: float, before: float, interval: tuple[float, float], maps: int) -> Check:
+def _quality(
+    f1: float, before: float, interval: tuple[float, float], maps: int, *, needed: bool
+) -> Check:
     """The lower end of the interval, held against 0 or against the loss that is still equal."""
     low, high = interval
     said = (
@@ -288,6 +305,8 @@ def _quality(f1: float, before: float, interval: tuple[float, float], maps: int)
         return Check("macro_f1", low, 0.0, True, f"{said}: better")
     if high < 0.0:
         return Check("macro_f1", low, 0.0, False, f"{said}: worse")
+    if not needed:
+        return Check("macro_f1", low, None, True, f"{said} (it names more, so no gain is needed)")
     # An interval around 0 proves nothing where it is wide: a loss must be ruled out as well.
     equal = low > -_EQUAL
     verdict = f"no gain shown, and a loss of {100 * _EQUAL:g} points not ruled out"
@@ -303,8 +322,73 @@ def _speed(challenger: Candidate, champion: Candidate, *, needed: bool) -> Check
         f" {ratio:.2f} times as fast"
     )
     if not needed:
-        return Check("speed", ratio, None, True, f"{said} (it is better, so any speed will do)")
+        return Check("speed", ratio, None, True, f"{said} (it gains, so any speed will do)")
     return Check("speed", ratio, _FASTER, ratio >= _FASTER, f"{said} (at least {_FASTER:g})")
+
+
+def _learned(
+    truth: Answers, challenger: Candidate, champion: Candidate, classes: Sequence[str]
+) -> list[Check]:
+    """Whether new patterns are recognised and the others not forgotten; none without new ones.
+
+    The champion errs on every map of a new pattern, whatever it says, so its macro-F1 is low and
+    the gain large; both hide what the challenger lost elsewhere. Therefore class by class.
+    """
+    shown = [column for column, name in enumerate(classes) if truth[:, column].any()]
+    new = [
+        column
+        for column in shown
+        if classes[column] in challenger.labels and classes[column] not in champion.labels
+    ]
+    # For mixed patterns 'None' is no column, and no model lacks it.
+    new = [column for column in new if classes[column] != "None"]
+    if not new:
+        return []
+    lines = []
+    for column in new:
+        maps = truth[:, column] == 1
+        share = float(challenger.answers[maps, column].mean())
+        said = f"the new {classes[column]} is recognised on {share:.0%} of {maps.sum():,} maps"
+        lines.append(
+            Check(
+                f"new pattern: {classes[column]}",
+                share,
+                _RECOGNISED,
+                share >= _RECOGNISED,
+                f"{said} (at least {_RECOGNISED:.0%}; more labels would help)",
+            )
+        )
+    known = [
+        _remembered(
+            classes[column],
+            champion.answers[truth[:, column] == 1, column] == 1,
+            challenger.answers[truth[:, column] == 1, column] == 1,
+        )
+        for column in shown
+        if column not in new
+    ]
+    failed = [check for check in known if not check.passed]
+    worst = max(known, key=lambda check: check.value, default=None)
+    return lines + (failed or ([worst] if worst is not None else []))
+
+
+def _remembered(name: str, before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> Check:
+    """Whether the maps (n,) of a known pattern are recognised as well as before.
+
+    Whether chance explains a loss is said by the exact one-sided sign test on the maps about which
+    the two differ (McNemar, Psychometrika 12, 1947).
+    """
+    lost, won = int((before & ~after).sum()), int((after & ~before).sum())
+    share = (lost - won) / len(before)
+    by_chance = float(binom.cdf(won, lost + won, 0.5))
+    return Check(
+        f"known pattern: {name}",
+        share,
+        _FORGOTTEN,
+        share <= _FORGOTTEN or by_chance > _CHANCE,
+        f"{name} loses {lost} and wins {won} of {len(before):,} maps"
+        f" (at most {100 * _FORGOTTEN:g} point less, or what chance explains)",
+    )
 
 
 def _calibrated(challenger: Candidate, champion: Candidate | None) -> Check:
