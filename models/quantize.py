@@ -44,6 +44,7 @@ __all__ = [
     "INT8_SUFFIX",
     "MOST_POINTS_LOST",
     "Int8Loss",
+    "calibration_maps",
     "is_int8",
     "judge_file",
     "quantize",
@@ -121,6 +122,22 @@ def quantize(content: bytes, maps: npt.NDArray[np.uint8]) -> bytes:
     )
 
 
+def calibration_maps(maps: MapSet, size: int) -> npt.NDArray[np.uint8]:
+    """Maps (N, S, S) uint8 to take ranges from: at most `CALIBRATION_MAPS`, all classes alike.
+
+    A pattern that is rare in the set would otherwise meet ranges that never saw it.
+
+    Args:
+        maps: real ones, none of them judged on.
+        size: S.
+    """
+    shown = maps.one_hot().argmax(axis=1)
+    classes = np.unique(shown)
+    each = max(CALIBRATION_MAPS // len(classes), 1)
+    rows = np.concatenate([_spread(np.flatnonzero(shown == number), each) for number in classes])
+    return maps.subset(rows).canonical(size)
+
+
 def is_int8(card: ModelCard) -> bool:
     """Whether a card is that of a file `quantize` made."""
     return card.architecture.endswith(INT8_SUFFIX)
@@ -168,6 +185,11 @@ def with_card(content: bytes, card: ModelCard) -> bytes:
     model.metadata_props.add(key=METADATA_KEY, value=encode_card(card))
     written: bytes = model.SerializeToString()
     return written
+
+
+def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """At most so many of the rows, evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))]
 
 
 def _quantized(content: bytes, maps: npt.NDArray[np.uint8]) -> bytes:
