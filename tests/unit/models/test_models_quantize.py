@@ -108,7 +108,7 @@ def test_only_the_backbone_has_eight_bits(float32: bytes, int8: bytes) -> None:
         return {tuple(tensor.dims) for tensor in graph.initializer if tensor.data_type == kind}
 
     convolutions = {dims for dims in weights(float32, onnx.TensorProto.FLOAT) if len(dims) == 4}
-    assert convolutions <= weights(int8, onnx.TensorProto.INT8)
+    assert convolutions - weights(int8, onnx.TensorProto.INT8) == {(8, 3, 3, 3)}  # the first
     assert (len(LABELS), 2 * 48) in weights(int8, onnx.TensorProto.FLOAT)  # the head
     assert len(int8) < len(float32)
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_quantised(float32: bytes, int8: bytes, tmp_path: Path) -
         quantize(int8, canonical)
     with pytest.raises(ModelFileError, match=r"\(N, 64, 64\)"):
         quantize(float32, canonical[:, :48, :48])
-    with pytest.raises(ModelFileError, match="no convolution"):
+    with pytest.raises(ModelFileError, match="no second convolution"):
         quantize(write_model(tmp_path / "linear.onnx").read_bytes(), canonical)
     with pytest.raises(ModelFileError, match="cut off"):
         quantize(float32[:-1000], canonical)
