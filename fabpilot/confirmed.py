@@ -34,8 +34,8 @@ class Confirmed:
     """Labelled wafers of the log.
 
     Attributes:
-        maps: with the held-out ones marked. Whole lots are held out, but wafers of a class that
-            too few lots show.
+        maps: all marked as chosen, and those that are held out: whole lots, but single wafers of a
+            class that too few lots show.
         by: who confirmed each map.
         without_map: labelled wafers whose map is not on the log.
         unusable: labels that a set of this kind cannot hold (several patterns on one wafer), or
@@ -198,7 +198,11 @@ def _map_set(wafers: Sequence[tuple[Label, WaferMap]], *, multi_label: bool) -> 
     else:
         maps = from_lists(grids, [several[0] for several in names], lots, source)
     wafer_keys = [f"{wafer.site}/{wafer.substrate_id}" for _, wafer in wafers]
-    return replace(maps, held_out=_held_out(maps, keys, wafer_keys))
+    return replace(
+        maps,
+        held_out=_held_out(maps, keys, wafer_keys),
+        chosen=np.ones(len(maps), dtype=np.bool_),
+    )
 
 
 def _held_out(maps: MapSet, lots: Sequence[str], wafers: Sequence[str]) -> npt.NDArray[np.bool_]:

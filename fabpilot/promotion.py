@@ -13,8 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -27,7 +25,8 @@ from contracts.model_file import TAG_ACCEPTED
 from fabpilot.map_data import load_named_maps, part_of
 from fabpilot.settings import Settings
 from models.data import MapSet
-from models.evaluate import decide, evaluate, predict_all
+from models.evaluate import decide, predict_all
+from models.evaluate import judge as judge_model
 from models.gate import Candidate, GateDecision, macro_f1, pass_gate, refused
 from models.registry import (
     CHALLENGER,
@@ -41,7 +40,7 @@ from models.registry import (
     set_tags,
 )
 from models.registry import promote as move_aliases
-from models.splits import block_numbers
+from models.robustness import perturbations
 from serving.mlflow_source import MlflowSource
 from serving.session import Session, open_session
 
@@ -56,14 +55,9 @@ __all__ = [
     "this_user",
 ]
 
-# A lot has 25 wafers. Where lots are not known, as many neighbours in time stand for one; where
-# the order of a set says nothing about time, resampling such blocks does no harm.
-_LOT = 25
-# Fewer blocks than this say too little about each other to resample.
-_BLOCKS = 30
 _LATENCY_ROUNDS = 200
-# The metric of a quantised version's run that says what it lost against its own fp32 file.
-_INT8_LOSS = "int8_macro_f1_loss"
+# The metric of a quantised version's run: what it lost against its own fp32 file, in points.
+_INT8_LOSS = "int8_drop_points"
 
 Progress = Callable[[int, int], None]
 """Called with (maps done, maps in all)."""
@@ -196,7 +190,7 @@ def judge(
             trouble = f"the champion's file cannot be loaded, so nothing can be compared: {error}"
     mixed = maps.multi_label or any(session.card.multi_label for session in sessions)
     classes = _classes(maps, sessions, mixed)
-    variants = _perturbed(maps)
+    variants = {name: perturb(maps) for name, perturb in perturbations(0).items()}
     bar = _Bar(on_progress, len(maps) * len(sessions) * (1 + len(variants)))
     latencies = _latencies_ms(sessions, maps)
     versions = [contest.challenger, contest.champion or contest.challenger]
@@ -206,7 +200,7 @@ def judge(
     ]
     decision = pass_gate(
         _columns(maps.one_hot(), maps.label_names, classes),
-        block_numbers(maps.groups, max(_BLOCKS, len(maps) // _LOT)),
+        maps.lots(),
         candidates[0],
         candidates[1] if len(candidates) > 1 else None,
         classes=classes,
@@ -326,57 +320,37 @@ def _candidate(
 ) -> Candidate:
     card = session.card
     truth = _columns(maps.one_hot(), maps.label_names, classes)
-    said: list[npt.NDArray[np.float32]] = []
 
-    def run(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return session.run(batch).probabilities
-
-    def listen(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        said.append(run(batch))
-        return said[-1]
+    def said(about: MapSet) -> npt.NDArray[np.float32]:
+        size = card.canonical_size
+        return predict_all(
+            lambda batch: session.run(batch).probabilities, about, size, on_progress=bar
+        )
 
     def answers(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         decided = decide(probabilities, card.multi_label, card.thresholds)
         return _columns(decided, card.labels, classes)
 
-    judged = evaluate(
-        listen,
-        card.labels,
-        card.multi_label,
-        card.thresholds,
-        maps,
-        card.canonical_size,
-        on_progress=bar,
-    )
+    clean = said(maps)
+    judged = judge_model(clean, card.labels, card.multi_label, card.thresholds, maps)
     return Candidate(
         labels=card.labels,
-        answers=answers(np.concatenate(said)),
+        answers=answers(clean),
         ece=judged.ece,
         latency_ms=latency_ms,
         parity=_parity(session),
         robustness={
-            name: macro_f1(
-                truth, answers(predict_all(run, variant, card.canonical_size, on_progress=bar))
-            )
-            for name, variant in variants.items()
+            name: macro_f1(truth, answers(said(variant))) for name, variant in variants.items()
         },
         int8_loss=_int8_loss(version, session),
     )
-
-
-def _perturbed(maps: MapSet) -> dict[str, MapSet]:
-    """Perturbation to the same maps perturbed so, for both models alike."""
-    if find_spec("models.robustness") is None:
-        return {}
-    perturbations = import_module("models.robustness").perturbations
-    return {name: perturb(maps) for name, perturb in perturbations(0).items()}
 
 
 def _int8_loss(version: ModelVersion, session: Session) -> float | None:
     """What quantising cost, from the version's run; NaN if the run does not say."""
     if not session.card.architecture.endswith("int8"):
         return None
-    return version.metrics.get(_INT8_LOSS, float("nan"))
+    return version.metrics.get(_INT8_LOSS, float("nan")) / 100
 
 
 def _parity(session: Session) -> float:

@@ -8,7 +8,7 @@
 """
 
 import dataclasses
-import statistics
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +23,7 @@ from fabpilot.map_data import load_named_maps, part_of
 from fabpilot.promotion import Outcome, find_contest, judge, settle, this_user
 from fabpilot.settings import Settings
 from fabpilot.shadow import Shadow, ShadowReport, recorded_maps
-from fabpilot.training import TrainReport, train_and_register
+from fabpilot.training import Origin, TrainReport, train_and_register
 from fabpilot.wiring import MODEL_NAME, open_repository
 from models.data import MapSet, load_maps, save_maps
 from models.options import TrainOptions
@@ -124,8 +124,7 @@ def retrain(
     maps, path = _kept(settings, together)
     people = ", ".join(f"{name} {count}" for name, count in confirmed.people.items())
     say(f"{len(confirmed.maps)} confirmed maps ({people}); {len(maps)} in all")
-    priors = _priors(maps, confirmed.maps)
-    trained = _train(settings, champion, maps, priors, options, on_progress)
+    trained = _train(settings, champion, maps, path, options, on_progress)
     contest = find_contest(settings, MODEL_NAME)
     say(f"version {contest.challenger.version} in shadow beside version {champion.version}")
     seen = wafers() if wafers is not None else recorded_maps(log, sites, options.shadow)
@@ -197,7 +196,7 @@ def _train(
     settings: Settings,
     champion: ModelVersion,
     maps: MapSet,
-    priors: dict[str, int],
+    path: Path,
     options: RetrainOptions,
     on_progress: Callable[[str, float], None],
 ) -> TrainReport:
@@ -214,32 +213,23 @@ def _train(
         size=int(champion.params.get("size", given.size)),
         batch=128 if len(maps) < _FEW_MAPS else given.batch,
     )
+    init = f"models:/{MODEL_NAME}/{champion.version}"
+    again = ["fabpilot", "train", "wafer-map", "--data", str(path.resolve()), "--init", init]
+    again += ["--backbone", chosen.backbone, "--size", str(chosen.size), "--seed", str(chosen.seed)]
+    again += ["--budget", f"{chosen.budget_s:g}s"] if chosen.budget_s else []
+    again += ["--epochs", str(chosen.epochs)] if chosen.epochs else []
     report = train_and_register(
         maps,
         chosen,
+        origin=Origin(data=str(path.resolve()), command=shlex.join(again)),
         mlflow_uri=settings.mlflow_uri,
         alias=CHALLENGER,
-        init=f"models:/{MODEL_NAME}/{champion.version}",
-        priors=priors,
+        init=init,
         on_progress=lambda progress: on_progress("training", progress.share),
     )
     if report is None:
         raise ConfigError("retrain is one process; leave torchrun to 'fabpilot train'")
     return report
-
-
-def _priors(maps: MapSet, confirmed: MapSet) -> dict[str, int]:
-    """How often each class is taken to occur, in the order of the maps' classes.
-
-    As in the reference: what engineers labelled they chose, so that says nothing about it. A new
-    pattern is taken to be as frequent as the median of the known ones; rarer, and the model would
-    hardly dare to name it.
-    """
-    chosen = confirmed.class_counts()
-    counts = {name: count - chosen.get(name, 0) for name, count in maps.class_counts().items()}
-    usual = [count for name, count in counts.items() if count > 0 and name != "None"]
-    median = round(statistics.median(usual)) if usual else 1
-    return {name: count if count > 0 else median for name, count in counts.items()}
 
 
 def _kept(settings: Settings, maps: MapSet) -> tuple[MapSet, Path]:

@@ -1,10 +1,10 @@
 """From maps to a registered model: split, train, judge, export, log, register."""
 
 import shutil
-import sys
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,18 +15,21 @@ import structlog
 
 from fabpilot import __version__
 from fabpilot.map_data import HOLDOUT, part_of
+from fabpilot.model_report import ModelReport, write_report
 from fabpilot.wiring import MODEL_NAME
 from models.checkpoint import CheckpointFile, run_key
 from models.data import MapSet, concat
-from models.evaluate import EvaluationReport, evaluate
-from models.export import build_card, export_model
+from models.evaluate import EvaluationReport, judge, predict_all
+from models.export import build_card, export_model, reference_of
+from models.mistakes import worst_mistakes
+from models.notices import class_table, notice
 from models.options import EpochMetrics, Progress, TrainOptions
 from models.registry import RunRecord, fetch_run_file, log_and_register
 from models.splits import split_blocks, without_duplicates
-from models.train import Trained, predictor, train
+from models.train import predictor, train
 from models.weights import WEIGHTS_FILE, Weights, load_weights, save_weights
 
-__all__ = ["TrainReport", "train_and_register"]
+__all__ = ["Origin", "TrainReport", "train_and_register"]
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +37,27 @@ _EXPERIMENT = "wafer-map"
 # Share of the training lots on which temperature and thresholds are chosen.
 _VALIDATION = 0.06
 _VALIDATION_SEED = 1
+_NONE = "None"
+_RESAMPLES = 1000
+_SHOWN_MISTAKES = 36
+# Of the training part, for what drift is measured against.
+_REFERENCE_MAPS = 4000
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the maps of a run can be had again, and how the run is made again.
+
+    Attributes:
+        data: what `--data` would be: an absolute path or `sim:SCENARIO`.
+        wafers: with `sim:SCENARIO`, how many.
+        seed: with `sim:SCENARIO`, of the fab.
+        command: complete, with every default spelled out.
+    """
+
+    data: str
+    wafers: int = 0
+    seed: int = 0
+    command: str
 
 
 class TrainReport(msgspec.Struct, frozen=True):
@@ -43,6 +67,7 @@ class TrainReport(msgspec.Struct, frozen=True):
         model: where it is registered, as `models:/NAME/VERSION`.
         aliases: what it is called there now.
         n: held-out maps it was judged on; `accuracy` to `ece` are of those.
+        intervals: 95 %, by resampling lots.
         resumed_at: epochs that a killed run of the same command had done before.
         seconds: in all, from loaded maps to the registered version.
     """
@@ -58,6 +83,7 @@ class TrainReport(msgspec.Struct, frozen=True):
     macro_f1: float
     per_class_f1: dict[str, float]
     ece: float
+    intervals: dict[str, tuple[float, float]]
     exact_match: float | None
     epochs: int
     stopped_by: str
@@ -69,12 +95,12 @@ def train_and_register(
     maps: MapSet,
     options: TrainOptions,
     *,
+    origin: Origin,
     mlflow_uri: str,
     alias: str | None,
     out: Path | None = None,
     init: str | None = None,
     extra: Sequence[MapSet] = (),
-    priors: Mapping[str, int] | None = None,
     checkpoints: Path | None = None,
     fresh: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
@@ -85,6 +111,7 @@ def train_and_register(
     Args:
         maps: all of them; some lots are held out and never trained on.
         options: how to train.
+        origin: of `maps`, for whoever judges or trains again.
         mlflow_uri: of the registry.
         alias: whom it becomes; None: champion if there is none, else challenger.
         out: also put the model file here.
@@ -92,8 +119,6 @@ def train_and_register(
             weights file.
         extra: more maps to learn from, never judged on, such as synthetic ones; of the same kind
             (one label a map or several).
-        priors: how many maps of each class there are for each other where the model will serve, in
-            the order of the classes; None takes those of `maps`.
         checkpoints: folder for the checkpoint; a killed run of the same data and options goes on
             from there. None: no checkpoint.
         fresh: begin again all the same.
@@ -134,7 +159,7 @@ def train_and_register(
         validation,
         options,
         # What was made or confirmed on purpose says nothing about how often a pattern occurs.
-        priors=priors or (real.class_counts() if extra else None),
+        priors=_priors(real),
         init=weights,
         checkpoint=checkpoint,
         on_progress=on_progress,
@@ -142,18 +167,14 @@ def train_and_register(
     )
     if not trained.leads:
         return None
-    judged = evaluate(
-        predictor(trained.net),
-        trained.labels,
-        trained.multi_label,
-        trained.thresholds,
-        holdout,
-        options.size,
-    )
+    probabilities = predict_all(predictor(trained.net), holdout, options.size)
+    how = (trained.labels, trained.multi_label, trained.thresholds)
+    judged = judge(probabilities, *how, holdout, resamples=_RESAMPLES)
     card = build_card(
         trained.net,
         labels=trained.labels,
         thresholds=trained.thresholds,
+        reference=reference_of(trained.net, _sample(real).canonical(options.size)),
         size=options.size,
         examples=_examples(holdout, options.size),
         data_fingerprint=fingerprint,
@@ -161,20 +182,44 @@ def train_and_register(
         code_version=__version__,
         name=MODEL_NAME,
     )
+    parts = {"training": training, "validation": validation, "holdout": holdout}
     with tempfile.TemporaryDirectory(prefix="fabpilot-model-") as folder:
         path, kept = Path(folder) / "model.onnx", Path(folder) / WEIGHTS_FILE
         export_model(trained.net, card, path)
         save_weights(trained.net, trained.labels, kept)
-        record = _record(
-            maps, {"training": training, "validation": validation, "holdout": holdout}, trained
+        pages = write_report(
+            ModelReport(
+                title=f"{MODEL_NAME}: {options.backbone}",
+                facts={"command": origin.command, "data": maps.source, "seed": str(options.seed)},
+                judged=judged,
+                mistakes=worst_mistakes(probabilities, *how, holdout, _SHOWN_MISTAKES),
+                robustness={},
+                latency_ms={},
+                classes=class_table(parts),
+                notice=notice(training.source),
+            ),
+            Path(folder) / "report",
         )
-        record = replace(
-            record,
-            params={**record.params, "init": init or "", "extra": _sources(extra)},
-            metrics={**judged.metrics(), **_per_class(judged)},
-            labels=judged.labels,
-            confusion=judged.confusion,
-            files=(kept,),
+        record = RunRecord(
+            params={
+                **options.params(),
+                "data": maps.source,
+                "data_argument": origin.data,
+                "wafers": origin.wafers,
+                "data_seed": origin.seed,
+                "init": init or "",
+                "extra": ", ".join(more.source for more in extra),
+                "holdout_share": HOLDOUT,
+                "precision_used": trained.precision,
+                "device_used": trained.device,
+            },
+            epochs=[(epoch.epoch, epoch.metrics()) for epoch in trained.history],
+            metrics={**judged.metrics(), **_per_class(judged), **_ends(judged)},
+            datasets={
+                role: (part.source, part.fingerprint(), len(part)) for role, part in parts.items()
+            },
+            tags={"fabpilot.version": __version__, "fabpilot.command": origin.command},
+            files=(kept, *pages),
         )
         version = log_and_register(mlflow_uri, _EXPERIMENT, MODEL_NAME, path, record, alias=alias)
         if out is not None:
@@ -192,6 +237,7 @@ def train_and_register(
         macro_f1=judged.macro_f1,
         per_class_f1=judged.per_class_f1,
         ece=judged.ece,
+        intervals=dict(judged.intervals),
         exact_match=judged.exact_match,
         epochs=len(trained.history),
         stopped_by=trained.stopped_by,
@@ -200,22 +246,20 @@ def train_and_register(
     )
 
 
-def _record(maps: MapSet, parts: Mapping[str, MapSet], trained: Trained) -> RunRecord:
-    """What is known of a run before it is judged."""
-    return RunRecord(
-        params={
-            **trained.options.params(),
-            "data": maps.source,
-            "holdout_share": HOLDOUT,
-            "precision_used": trained.precision,
-            "device_used": trained.device,
-        },
-        epochs=[(epoch.epoch, epoch.metrics()) for epoch in trained.history],
-        datasets={
-            role: (part.source, part.fingerprint(), len(part)) for role, part in parts.items()
-        },
-        tags={"fabpilot.version": __version__, "fabpilot.command": _command()},
-    )
+def _priors(maps: MapSet) -> dict[str, int]:
+    """How often each class is taken to occur where the model will serve, in the order of classes.
+
+    As in `maps`, without those that people chose. A pattern that they alone show is taken to be as
+    frequent as the median of the others: it was labelled because it turned up, and were it taken to
+    be as rare as its few labels, the model would hardly dare to name it.
+    """
+    if maps.chosen is None:
+        return maps.class_counts()
+    counts = maps.subset(np.flatnonzero(~maps.chosen)).class_counts()
+    usual = [count for name, count in counts.items() if count and name != _NONE]
+    median = round(statistics.median(usual)) if usual else 1
+    shown = maps.class_counts()
+    return {name: count or min(shown[name], 1) * median for name, count in counts.items()}
 
 
 def _relabelled(part: MapSet, training: MapSet) -> MapSet:
@@ -225,10 +269,6 @@ def _relabelled(part: MapSet, training: MapSet) -> MapSet:
         labels = np.pad(part.labels, ((0, 0), (0, missing)))
         return replace(part, labels=labels, label_names=training.label_names)
     return replace(part, label_names=training.label_names)
-
-
-def _sources(sets: Sequence[MapSet]) -> str:
-    return ", ".join(one.source for one in sets)
 
 
 def _weights(init: str, mlflow_uri: str) -> Weights:
@@ -245,10 +285,20 @@ def _examples(maps: MapSet, size: int) -> npt.NDArray[np.uint8]:
     return maps.subset(np.concatenate(rows)).canonical(size)
 
 
+def _sample(maps: MapSet) -> MapSet:
+    """As many as a mean needs, evenly spread over the lots."""
+    rows = np.unique(np.linspace(0, len(maps) - 1, _REFERENCE_MAPS).astype(np.int64))
+    return maps.subset(rows)
+
+
 def _per_class(judged: EvaluationReport) -> dict[str, float]:
     return {f"f1_{name}": value for name, value in judged.per_class_f1.items()}
 
 
-def _command() -> str:
-    """The command that makes this model again, without this machine's paths to the program."""
-    return " ".join(["fabpilot", *sys.argv[1:]])
+def _ends(judged: EvaluationReport) -> dict[str, float]:
+    """Both ends of every interval."""
+    return {
+        f"{name}_{side}": value
+        for name, ends in judged.intervals.items()
+        for side, value in zip(("low", "high"), ends, strict=True)
+    }

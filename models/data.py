@@ -28,6 +28,8 @@ _LOT = 25
 _MAX_SKIPPED_SHARE = 0.1
 _RAGGED_KEYS = ("data", "offsets", "shapes", "label", "label_names")
 _RAGGED_MIXED_KEYS = ("data", "offsets", "shapes", "labels", "label_names")
+# Marks of maps that a file may have.
+_MARKS = ("held_out", "chosen")
 _STACKED_KEYS = ("maps", "labels", "label_names")
 
 
@@ -46,6 +48,8 @@ class MapSet:
         unlabelled: how many maps of the source were left out because nobody has labelled them.
         held_out: (N,) bool, the maps that no model may learn from, where the set itself says so;
             None leaves that to a split.
+        chosen: (N,) bool, the maps that people picked to label, so that their number says nothing
+            about how often their class occurs; None if there are none.
     """
 
     grids: Sequence[Grid]
@@ -57,6 +61,7 @@ class MapSet:
     skipped: int = 0
     unlabelled: int = 0
     held_out: npt.NDArray[np.bool_] | None = None
+    chosen: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.grids)
@@ -69,6 +74,7 @@ class MapSet:
             labels=self.labels[indices],
             groups=self.groups[indices],
             held_out=None if self.held_out is None else self.held_out[indices],
+            chosen=None if self.chosen is None else self.chosen[indices],
         )
 
     def of_classes(self, names: Sequence[str]) -> "MapSet":
@@ -182,11 +188,6 @@ def concat(first: MapSet, second: MapSet, source: str) -> MapSet:
     else:
         labels = np.concatenate([first.labels, places[second.labels]])
     offset = first.groups.max() + 1 - second.groups.min()
-    held = [
-        np.zeros(len(one), dtype=np.bool_) if one.held_out is None else one.held_out
-        for one in (first, second)
-    ]
-    marked = first.held_out is not None or second.held_out is not None
     return MapSet(
         grids=[*first.grids, *second.grids],
         labels=labels,
@@ -195,7 +196,23 @@ def concat(first: MapSet, second: MapSet, source: str) -> MapSet:
         source=source,
         multi_label=first.multi_label,
         skipped=first.skipped + second.skipped,
-        held_out=np.concatenate(held) if marked else None,
+        held_out=_marks(first, first.held_out, second, second.held_out),
+        chosen=_marks(first, first.chosen, second, second.chosen),
+    )
+
+
+def _marks(
+    first: MapSet,
+    of_first: npt.NDArray[np.bool_] | None,
+    second: MapSet,
+    of_second: npt.NDArray[np.bool_] | None,
+) -> npt.NDArray[np.bool_] | None:
+    """Marks of two sets one after the other; a set without them has none set."""
+    if of_first is None and of_second is None:
+        return None
+    parts = ((first, of_first), (second, of_second))
+    return np.concatenate(
+        [np.zeros(len(maps), dtype=np.bool_) if marks is None else marks for maps, marks in parts]
     )
 
 
@@ -204,13 +221,13 @@ def load_maps(path: Path) -> MapSet:
 
     A file that ends in .pkl is read as the original of WM-811K, see `models.lswmd`: maps without a
     label are counted in `MapSet.unlabelled` and left out, and lots are those of the file. Its
-    column trianTestLabel is not used: that split was made over wafers whose lots and classes are
-    not spread alike, and ours keeps lots together (`models.splits`).
+    column trianTestLabel is not used: the two sides of that split differ in their shares of
+    classes and are not known to keep lots together, as ours do (`models.splits`).
 
     Ragged (wm811k): map i is `data[offsets[i]:offsets[i+1]].reshape(shapes[i])` with the class
     number `label[i]`, or the 0s and 1s `labels[i]`; `orig_index`, if there, is the order the wafers
-    were made in, else the order of the rows is; `held_out`, if there, marks the maps that no model
-    may learn from (`save_maps` writes all of this). Stacked (mixedwm38): `maps` (N, rows, columns)
+    were made in, else the order of the rows is; `held_out` and `chosen`, if there, are the marks of
+    `MapSet` (`save_maps` writes all of this). Stacked (mixedwm38): `maps` (N, rows, columns)
     with `labels` (N, C) of 0 and 1, several patterns a map; it knows no lots, so each distinct map
     is a group of its own.
 
@@ -247,8 +264,9 @@ def save_maps(maps: MapSet, path: Path) -> None:
         "label_names": np.array(maps.label_names),
         "orig_index": maps.groups,
     }
-    if maps.held_out is not None:
-        arrays["held_out"] = maps.held_out.astype(np.uint8)
+    for name, marks in (("held_out", maps.held_out), ("chosen", maps.chosen)):
+        if marks is not None:
+            arrays[name] = marks.astype(np.uint8)
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
@@ -292,11 +310,10 @@ def _ragged(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
         groups = _integers(arrays, "orig_index", 1, source)
         if len(groups) != count:
             raise DatasetError(f"{source}: {count} maps with {len(groups)} entries in orig_index")
-    held_out = None
-    if "held_out" in arrays:
-        held_out = _integers(arrays, "held_out", 1, source) == 1
-        if len(held_out) != count:
-            raise DatasetError(f"{source}: {count} maps with {len(held_out)} entries in held_out")
+    marks = {name: _integers(arrays, name, 1, source) == 1 for name in _MARKS if name in arrays}
+    for name, marked in marks.items():
+        if len(marked) != count:
+            raise DatasetError(f"{source}: {count} maps with {len(marked)} entries in {name}")
     grids = [
         data[offsets[index] : offsets[index + 1]].reshape(shapes[index]) for index in range(count)
     ]
@@ -306,7 +323,7 @@ def _ragged(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
         labels = label[:, [names.index(name) for name in ordered]].astype(np.uint8)
     else:
         labels = np.array([ordered.index(name) for name in names], dtype=np.int64)[label]
-    return _checked(grids, labels, ordered, groups, source, multi_label=mixed, held_out=held_out)
+    return _checked(grids, labels, ordered, groups, source, multi_label=mixed, **marks)
 
 
 def _stacked(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
@@ -350,7 +367,7 @@ def _checked(
     source: str,
     *,
     multi_label: bool,
-    held_out: npt.NDArray[np.bool_] | None = None,
+    **marks: npt.NDArray[np.bool_],
 ) -> MapSet:
     """The set without the maps that are no die grids."""
     good, first_reason = [], ""
@@ -366,9 +383,8 @@ def _checked(
             f"{source}: {skipped} of {len(grids)} maps cannot be used"
             + (f" (the first: {first_reason})" if first_reason else "; it holds none")
         )
-    everything = MapSet(
-        grids, labels, label_names, groups, source, multi_label, skipped, held_out=held_out
-    )
+    everything = MapSet(grids, labels, label_names, groups, source, multi_label, skipped, **marks)
+    everything = replace(everything, held_out=marks.get("held_out"), chosen=marks.get("chosen"))
     return everything if skipped == 0 else everything.subset(np.array(good))
 
 

@@ -14,7 +14,7 @@ from fabpilot.benchmarks.stream import machine
 from models.data import MapSet
 from models.evaluate import judge
 from models.splits import split_blocks
-from models.train import Trained
+from models.weights import Weights
 
 __all__ = ["LabelsBench", "LabelsRun", "ShareOfLabels", "measure_labels", "share_of_lots"]
 
@@ -24,7 +24,7 @@ SHARES = (0.01, 0.1, 1.0)
 _BLOCKS_A_SHARE = 12
 _RESAMPLES = 1_000
 
-Learn = Callable[[MapSet, MapSet, Trained | None], Scores]
+Learn = Callable[[MapSet, MapSet, Weights | None], Scores]
 
 
 class LabelsRun(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ def share_of_lots(maps: MapSet, share: float, seed: int) -> MapSet:
 def measure_labels(
     learning: MapSet,
     holdout: MapSet,
-    pretrain: Callable[[], Trained],
+    pretrain: Callable[[], Weights],
     learn: Learn,
     results: Results,
     *,
@@ -104,7 +104,7 @@ def measure_labels(
     Args:
         learning: maps to learn from.
         holdout: maps of other lots.
-        pretrain: trains the network to start from; called once, and not at all where every result
+        pretrain: the weights to start from; called once, and not at all where every result
             that needs it is known.
         learn: trains on its first set, from its third argument if there is one, and scores its
             second.
@@ -119,7 +119,7 @@ def measure_labels(
     Raises:
         DatasetError: too few lots for the smallest share.
     """
-    first: list[Trained] = []
+    first: list[Weights] = []
     resumed = 0
 
     def run(name: str, part: MapSet, *, from_synthetic: bool) -> LabelsRun:

@@ -10,8 +10,9 @@ from models.options import TrainOptions
 from models.splits import split_blocks
 from models.train import Trained, train
 from models.unknown import network_scores
+from models.weights import Weights
 
-__all__ = ["Scores", "learn", "options_for", "score"]
+__all__ = ["Scores", "learn", "options_for", "score", "weights_of"]
 
 # Of the maps to learn from; temperature and thresholds are chosen on them.
 _VALIDATION, _VALIDATION_SEED = 0.1, 1
@@ -43,20 +44,24 @@ def options_for(maps: MapSet, budget_s: float, *, seed: int, device: Any) -> Tra
     return TrainOptions(budget_s=budget_s, epochs=None, seed=seed, device=device, **few)
 
 
-def learn(learning: MapSet, options: TrainOptions, init: Trained | None = None) -> Trained:
+def learn(learning: MapSet, options: TrainOptions, init: Weights | None = None) -> Trained:
     """Train and calibrate on one part.
 
     Args:
         learning: a tenth of it is kept to calibrate on.
         options: how to train.
-        init: a network to start from; None for random weights.
+        init: weights to start from; None for random ones.
 
     Raises:
         DatasetError: too few lots or classes.
     """
     training, validation = split_blocks(learning, holdout=_VALIDATION, seed=_VALIDATION_SEED)
-    start: dict[str, Any] = {} if init is None else {"init": init}
-    return train(training, validation, options, **start)
+    return train(training, validation, options, init=init)
+
+
+def weights_of(trained: Trained) -> Weights:
+    """To start another network from."""
+    return Weights(trained.net.backbone_name, trained.labels, trained.net.state_dict())
 
 
 def score(trained: Trained, maps: MapSet) -> Scores:

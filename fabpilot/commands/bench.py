@@ -12,7 +12,9 @@ from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
 from fabpilot.commands.bench_early import early
+from fabpilot.commands.bench_frontier import frontier
 from fabpilot.commands.bench_labels import labels
+from fabpilot.commands.bench_model import model_
 from fabpilot.commands.bench_realism import realism
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.bench_unknown import unknown
@@ -154,6 +156,8 @@ def register(app: typer.Typer) -> None:
     bench.command("latency")(latency)
     bench.command("scale")(scale)
     bench.command("sim")(sim)
+    bench.command("model")(model_)
+    bench.command("frontier")(frontier)
     bench.command("early")(early)
     bench.command("realism")(realism)
     bench.command("unknown")(unknown)

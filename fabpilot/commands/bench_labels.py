@@ -1,6 +1,7 @@
 """`fabpilot bench labels`: how many labels a model needs, from scratch and pre-trained."""
 
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +24,11 @@ def labels(
     ],
     pretrain: Annotated[
         str,
-        typer.Option("--pretrain", help="What to learn first: sim:SCENARIO, or a file of maps."),
+        typer.Option(
+            "--pretrain",
+            help="What to learn first: sim:SCENARIO, a file of maps, or the .safetensors of a run"
+            " that has learned already.",
+        ),
     ] = "sim:mixed",
     budget: Annotated[
         str, typer.Option("--budget", help="Time of one training, such as 90s or 5m.")
@@ -55,19 +60,22 @@ def labels(
     learning, holdout = part_of(maps, "train"), part_of(maps, "holdout")
     # torch takes seconds to import: not before the data is known to be good.
     from fabpilot.benchmarks.labels import measure_labels
-    from fabpilot.benchmarks.learning import Scores, learn, options_for, score
+    from fabpilot.benchmarks.learning import Scores, learn, options_for, score, weights_of
     from models.data import MapSet
-    from models.train import Trained
+    from models.weights import Weights, load_weights
 
     device = settings.device.value
 
-    def learn_first() -> Trained:
+    def learn_first() -> Weights:
+        if pretrain.endswith(".safetensors"):
+            return load_weights(Path(pretrain))
         # Another seed than that of the data, in case both come from the synthetic fab.
-        made = load_named_maps(pretrain, wafers=wafers, seed=seed + 1).of_classes(maps.label_names)
+        made = load_named_maps(pretrain, wafers=wafers, seed=seed + 1)
         err.print(f"{len(made)} maps of {made.source} first …")
-        return learn(made, options_for(made, first_s, seed=seed, device=device))
+        options = options_for(made, first_s, seed=seed, device=device)
+        return weights_of(learn(made, options))
 
-    def train_and_score(part: MapSet, others: MapSet, init: Trained | None) -> Scores:
+    def train_and_score(part: MapSet, others: MapSet, init: Weights | None) -> Scores:
         options = options_for(part, seconds, seed=seed, device=device)
         return score(learn(part, options, init), others)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from contracts.clock import rfc3339
 from contracts.errors import ConfigError
 from fabpilot.commands.options import JsonOption
+from fabpilot.commands.quantize import register as register_quantize
 from fabpilot.output import err, progress_bar, report
 from fabpilot.promotion import (
     blind,
@@ -181,4 +182,5 @@ def register(app: typer.Typer) -> None:
     models.command("list")(list_)
     models.command("promote")(promote)
     models.command("rollback")(rollback)
+    register_quantize(models)
     app.add_typer(models, name="models")

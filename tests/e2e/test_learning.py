@@ -14,7 +14,7 @@ from control.policy import load_policy
 from fabpilot.map_data import load_named_maps
 from fabpilot.retrain import RetrainOptions, RetrainReport, retrain
 from fabpilot.settings import Settings
-from fabpilot.training import train_and_register
+from fabpilot.training import Origin, train_and_register
 from fabpilot.wiring import open_repository, open_site_log
 from models.data import MapSet, from_lists, save_maps
 from models.evaluate import evaluate
@@ -93,6 +93,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     train_and_register(
         reference,
         TrainOptions(budget_s=None, epochs=12, backbone="mapnet_xs", size=32, batch=128),
+        origin=Origin(data=str(home / "reference.npz"), command="fabpilot train wafer-map"),
         mlflow_uri=settings.mlflow_uri,
         alias="champion",
     )
@@ -117,9 +118,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
         named = [event for event, pattern in zip(events, truth, strict=True) if pattern == NEW]
         log.append([encode(as_label(event, NEW)) for event in named[:LABELS]])
         # 4. Retrain.
-        options = RetrainOptions(
-            data=str(home / "reference.npz"), budget_s=500, epochs=14, shadow=100, promote=True
-        )
+        options = RetrainOptions(budget_s=500, epochs=14, shadow=100, promote=True)
         report = retrain(settings, log, [SITE], options)
     finally:
         log.close()

@@ -213,6 +213,12 @@ def test_fewer_patterns_are_refused(registry: Registry) -> None:
 def test_a_quantised_file_needs_its_loss_on_record(registry: Registry) -> None:
     registry.register(GOOD, architecture="mapnet_s, int8")
     assert "nothing says what that cost" in registry.promote().reason
+    client = MlflowClient(registry.settings.mlflow_uri, registry.settings.mlflow_uri)
+    run_id = registry.versions()[2].run_id
+    client.log_metric(run_id, "int8_drop_points", 0.31)
+    assert "loses 0.31 points" in registry.promote().reason
+    client.log_metric(run_id, "int8_drop_points", 0.29)
+    assert registry.promote().serves
 
 
 def test_the_first_model_needs_no_champion(registry: Registry) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from contracts.errors import ConfigError, DatasetError
 from fabpilot.benchmarks.labels import measure_labels, share_of_lots
-from fabpilot.benchmarks.learning import Scores, learn, options_for, score
+from fabpilot.benchmarks.learning import Scores, learn, options_for, score, weights_of
 from fabpilot.benchmarks.results import Results
 from fabpilot.benchmarks.unknown import measure_unknown
 from models.data import MapSet, from_lists
@@ -163,7 +163,8 @@ def test_a_real_network_is_trained_and_asked() -> None:
         epochs=1, budget_s=None, backbone="mapnet_xs", size=32, batch=32, device="cpu",
         precision="fp32",
     )  # fmt: skip
-    said = score(learn(learning, options), holdout)
+    first = learn(learning.of_classes(("None", "Center")), options)
+    said = score(learn(learning, options, weights_of(first)), holdout)
     assert said.probabilities.shape == (len(holdout), 3)
     assert np.allclose(said.probabilities.sum(axis=1), 1.0, atol=1e-4)
 

@@ -242,13 +242,22 @@ def test_a_saved_set_is_read_as_it_was(tmp_path: Path, mixed: bool) -> None:
     held_out = np.array([True, False, False, True])
     labels = maps.one_hot() if mixed else maps.labels
     maps = MapSet(
-        maps.grids, labels, maps.label_names, maps.groups, "x", multi_label=mixed, held_out=held_out
+        maps.grids,
+        labels,
+        maps.label_names,
+        maps.groups,
+        "x",
+        multi_label=mixed,
+        held_out=held_out,
+        chosen=~held_out,
     )
     save_maps(maps, tmp_path / "maps.npz")
     again = load_maps(tmp_path / "maps.npz")
     assert again.fingerprint() == maps.fingerprint()
     assert again.held_out is not None
+    assert again.chosen is not None
     assert np.array_equal(again.held_out, held_out)
+    assert np.array_equal(again.chosen, ~held_out)
     assert np.array_equal(again.subset(np.array([3, 1])).held_out, [True, False])
 
 
