@@ -383,7 +383,7 @@ def _checked(
             f"{source}: {skipped} of {len(grids)} maps cannot be used"
             + (f" (the first: {first_reason})" if first_reason else "; it holds none")
         )
-    everything = MapSet(grids, labels, label_names, groups, source, multi_label, skipped, **marks)
+    everything = MapSet(grids, labels, label_names, groups, source, multi_label, skipped)
     everything = replace(everything, held_out=marks.get("held_out"), chosen=marks.get("chosen"))
     return everything if skipped == 0 else everything.subset(np.array(good))
 

@@ -71,7 +71,8 @@ export function listenToUpkeep() {
     if (!form.matches("[data-new-pattern]")) return;
     event.preventDefault();
     const pattern = form.elements.pattern.value.trim();
-    if (pattern) await decide(form.closest("[data-label]").dataset.label, { patterns: [pattern] }, "done.label");
+    // An empty field is no longer in use, so the next wafer may take its place.
+    if (pattern && await decide(form.closest("[data-label]").dataset.label, { patterns: [pattern] }, "done.label")) form.reset();
   });
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-pattern], [data-replay]");

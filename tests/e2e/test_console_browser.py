@@ -300,6 +300,21 @@ def test_a_wafer_is_labelled_with_one_key(serve, full, visit):
     expect(page.locator(".facts")).to_contain_text("Scratch says Kim Minji")
 
 
+def test_a_pattern_nobody_has_named_yet_gets_a_name(serve, full, visit):
+    server = serve(full)
+    page = visit(server)
+    page.goto("/models")
+    ready(page)
+    page.locator("#who").fill("Kim Minji")
+    judged = page.locator(".labelling-map .tile-name").inner_text()
+    page.get_by_label("another pattern").fill("Half moon")
+    page.keyboard.press("Enter")
+    expect(page.locator(".labelling-map .tile-name")).not_to_have_text(judged)
+    expect(page.get_by_role("button", name="Half moon")).to_be_visible()
+    page.goto(f"/wafers/{SITE}/{judged}")
+    expect(page.locator(".facts")).to_contain_text("Half moon says Kim Minji")
+
+
 def test_in_korean(serve, full, visit):
     server = serve(full)
     page = visit(server, locale="ko-KR")
