@@ -18,8 +18,8 @@ from console.store import announce, write
 from contracts.errors import ConflictError, DataError
 from contracts.events import Action, ActionStatus, AlertDecision, DeadLetter, Label
 from contracts.ids import derived_id
+from contracts.labels import label_name
 from contracts.records import Message
-from contracts.wafer_map import PATTERNS
 from streaming.outbox import enqueue, enqueue_messages
 
 __all__ = [
@@ -219,15 +219,17 @@ def label_wafer(
 ) -> Label:
     """Confirm or correct what a wafer shows, inside the caller's transaction.
 
+    A pattern may be new to every model: this is how one is taught.
+
     Raises:
         MissingError: the wafer is not stored.
-        DataError: a pattern has no name of ours, or 'None' stands beside others.
+        DataError: a pattern can be no name, or 'None' stands beside others.
     """
-    unknown = set(patterns) - set(PATTERNS)
-    if unknown or not patterns or ("None" in patterns and len(patterns) > 1):
+    patterns = tuple(dict.fromkeys(label_name(name) for name in patterns))
+    if not patterns or ("None" in patterns and len(patterns) > 1):
         raise DataError(
-            f"{', '.join(patterns) or 'nothing'} is no label: use one or more of"
-            f" {', '.join(PATTERNS)}, 'None' alone"
+            f"{', '.join(patterns) or 'nothing'} is no label: name one or more patterns, or 'None'"
+            " alone"
         )
     wafers, labels = tables.wafers, tables.labels
     here = (wafers.c.site == site) & (wafers.c.substrate_id == substrate_id)

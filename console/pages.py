@@ -14,7 +14,6 @@ from console.rendering import render
 from console.services import Services, Speaks, Using
 from console.strings import Strings
 from contracts.events import Severity
-from contracts.wafer_map import PATTERNS
 
 __all__ = ["router"]
 
@@ -156,7 +155,7 @@ def wafer_list(
             title=strings("page.wafers"),
             wafers=found,
             products=wafers.products(connection),
-            patterns=PATTERNS,
+            patterns=wafers.label_names(connection),
             modules=[one.module for one in modules],
             chosen={
                 "site": site,
@@ -229,7 +228,7 @@ def models(request: Request, services: Using, strings: Speaks) -> Response:
             title=strings("page.models"),
             models=model_views(services),
             queue=wafers.label_queue(connection, _QUEUE),
-            patterns=PATTERNS,
+            patterns=wafers.label_names(connection),
         )
 
 

@@ -133,6 +133,7 @@ def _prediction(event: Prediction, record: Record) -> Rows:
                 "heatmap": heatmap.tobytes() if heatmap is not None else None,
                 # Half precision is plenty for "most similar", at half the disk.
                 "embedding": None if embedding is None else embedding.astype("<f2").tobytes(),
+                "novelty": event.novelty,
                 "model": event.model_name,
                 "model_version": event.model_version,
                 "model_sha256": event.model_sha256,

@@ -19,6 +19,8 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    inspect,
+    text,
 )
 
 from streaming.database import make_tables
@@ -145,6 +147,7 @@ predictions = Table(
     Column("heatmap_columns", Integer, nullable=False, default=0),
     Column("heatmap", LargeBinary),
     Column("embedding", LargeBinary),
+    Column("novelty", Float),
     Column("model", String(200), nullable=False),
     Column("model_version", String(64), nullable=False),
     Column("model_sha256", String(64), nullable=False),
@@ -363,5 +366,23 @@ for _verb in ("UPDATE", "DELETE"):
 
 
 def create_tables(engine: Engine | Connection) -> None:
-    """Make the tables that are missing."""
+    """Make the tables that are missing, and the columns that came after the first version."""
     make_tables(engine, metadata)
+    if isinstance(engine, Engine):
+        with engine.begin() as connection:
+            _add_columns(connection)
+    else:
+        _add_columns(engine)
+
+
+def _add_columns(connection: Connection) -> None:
+    """Bring tables of an earlier version up to this one; several processes may do so at once."""
+    for column in (predictions.c.novelty,):
+        table = column.table
+        known = {one["name"] for one in inspect(connection).get_columns(table.name)}
+        if column.name not in known:
+            once = "IF NOT EXISTS " if connection.dialect.name == "postgresql" else ""
+            kind = column.type.compile(connection.dialect)
+            connection.execute(
+                text(f"ALTER TABLE {table.name} ADD COLUMN {once}{column.name} {kind}")
+            )

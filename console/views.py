@@ -2,7 +2,9 @@
 
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from contracts.events import NOVELTY_LIMIT
 
 __all__ = [
     "ActionView",
@@ -162,6 +164,15 @@ class WaferView(_View):
     probability: float | None
     good: int | None
     bad: int | None
+    novelty: float | None = Field(
+        default=None, description="how unlike all that the model learned; 1 is the limit"
+    )
+
+    @computed_field(description="whether it shows a pattern the model has not learned")  # type: ignore[prop-decorator]
+    @property
+    def unknown(self) -> bool:
+        """Whether it is at or beyond the limit."""
+        return self.novelty is not None and self.novelty >= NOVELTY_LIMIT
 
 
 class StepView(_View):

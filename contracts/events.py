@@ -17,11 +17,13 @@ from contracts.topics import Stream
 __all__ = [
     "EVENT_TYPES",
     "LOT_ACTIONS",
+    "NOVELTY_LIMIT",
     "Action",
     "ActionKind",
     "ActionStatus",
     "Alert",
     "AlertDecision",
+    "AlertKind",
     "Commonality",
     "DeadLetter",
     "EquipmentState",
@@ -37,6 +39,7 @@ __all__ = [
     "WaferMap",
 ]
 
+AlertKind = Literal["pattern", "fault", "unknown", "drift"]
 Severity = Literal["critical", "high", "medium", "low"]
 ActionKind = Literal[
     "hold_lot",
@@ -49,6 +52,8 @@ ActionKind = Literal[
 ]
 # Actions on a lot; the others are on a module.
 LOT_ACTIONS: frozenset[ActionKind] = frozenset({"hold_lot", "release_lot", "request_metrology"})
+# A wafer at or beyond it is unlike what the model learned: an unknown pattern.
+NOVELTY_LIMIT = 1.0
 ActionStatus = Literal["proposed", "approved", "rejected", "applied", "failed"]
 # SEMI E10 equipment states.
 E10State = Literal[
@@ -269,6 +274,8 @@ class Prediction(Event, frozen=True, kw_only=True):
         predicted: the classes over their thresholds; ('None',) means no pattern.
         heatmap: (h, w) uint8, where the model looked, 0 to 255; None if it gives none.
         embedding: (D,) float32; None if it gives none.
+        novelty: how unlike anything it learned the input is; `NOVELTY_LIMIT` is what 1 % of the
+            maps it knows reach. None if it does not say.
         model_sha256: digest of the model file.
         provider: the ONNX Runtime provider that ran it.
     """
@@ -286,6 +293,7 @@ class Prediction(Event, frozen=True, kw_only=True):
     predicted: tuple[str, ...]
     heatmap: Array | None = None
     embedding: Array | None = None
+    novelty: float | None = None
     model_name: str
     model_version: str
     model_sha256: str
@@ -350,8 +358,10 @@ class Alert(Event, frozen=True, kw_only=True):
         alert_id: the same for all revisions.
         revision: from 1; a later one replaces an earlier one.
         status: 'open', or 'normal' once it returned to normal by itself.
-        kind: 'pattern' (seen on wafer maps) or 'fault' (seen in traces).
-        pattern: the wafer-map pattern, or '' for a fault seen only in traces.
+        kind: 'pattern' (seen on wafer maps), 'fault' (seen in traces), 'unknown' (wafer maps unlike
+            all that the model learned) or 'drift' (wafers are no longer what they used to be to
+            the model). The last two suspect no module.
+        pattern: the wafer-map pattern, or '' for every other kind.
         suspect_module: 'equipment/module', or '' while inconclusive.
         since_ms: when the excursion began, on the fab's clock.
         affected: substrate ids that show it, the latest 100.
@@ -370,7 +380,7 @@ class Alert(Event, frozen=True, kw_only=True):
     alert_id: str
     revision: int
     status: Literal["open", "normal"]
-    kind: Literal["pattern", "fault"]
+    kind: AlertKind
     severity: Severity
     pattern: str
     suspect_module: str
@@ -466,7 +476,13 @@ class Action(Event, frozen=True, kw_only=True):
 
 
 class Label(Event, frozen=True, kw_only=True):
-    """What an engineer confirmed or corrected about a substrate's pattern."""
+    """What an engineer confirmed or corrected about a substrate's pattern.
+
+    Attributes:
+        patterns: as `contracts.labels.label_name` gives them; ('None',) means no pattern. They may
+            be new to every model.
+        by: who.
+    """
 
     ce_type: ClassVar[str] = "fabpilot.label.v1"
     stream: ClassVar[Stream] = Stream.LABELS

@@ -21,11 +21,14 @@ __all__ = [
     "MAX_MODEL_BYTES",
     "METADATA_KEY",
     "OUTPUT_NAMES",
+    "TAG_ACCEPTED",
     "TAG_FILE",
     "TAG_SHA256",
     "ModelCard",
+    "Reference",
     "decode_card",
     "encode_card",
+    "missing_patterns",
     "predicted_labels",
 ]
 
@@ -35,10 +38,26 @@ INPUT_NAME = "maps"
 OUTPUT_NAMES = ("probabilities", "embedding", "heatmap")
 # Tags of a registered version: where its file is below the version's source, and its digest.
 TAG_FILE, TAG_SHA256 = "fabpilot.file", "fabpilot.sha256"
+# Why a version may serve although it names fewer patterns than the one before: a person decided.
+TAG_ACCEPTED = "fabpilot.accepted"
 # ONNX is a protobuf message, and those end at 2 GiB; ours are a few MB. Larger is not a map model.
 MAX_MODEL_BYTES = 1024**3
 
 _Side = Annotated[int, msgspec.Meta(ge=16, le=1024)]
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the training data look like to the model, to compare other wafers with.
+
+    Attributes:
+        embedding_mean: (D,) float32, over the training maps.
+        embedding_scale: (D,) float32, standard deviation of each component over them.
+        class_shares: (C,) float32, mean probability of each class over them.
+    """
+
+    embedding_mean: Array
+    embedding_scale: Array
+    class_shares: Array
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +76,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         code_version: of fabpilot when it was trained.
         golden_maps: (G, S, S) uint8, inputs to try the model on before it may serve.
         golden_probabilities: (G, C) float32, what they gave when it was exported.
+        reference: what the training data look like to it; None in files older than this.
     """
 
     format: int = FORMAT
@@ -71,6 +91,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     code_version: str
     golden_maps: Array
     golden_probabilities: Array
+    reference: Reference | None = None
 
 
 def encode_card(card: ModelCard) -> str:
@@ -102,6 +123,13 @@ def decode_card(text: str) -> ModelCard:
         raise ModelFileError(f"golden maps {golden} are not (G, {size}, {size}) uint8")
     if card.golden_probabilities.shape != (golden[0], classes):
         raise ModelFileError("golden probabilities do not match golden maps and labels")
+    known = card.reference
+    if known is not None and (
+        known.class_shares.shape != (classes,)
+        or len(known.embedding_mean.shape) != 1
+        or known.embedding_mean.shape != known.embedding_scale.shape
+    ):
+        raise ModelFileError("the reference does not match the labels, or contradicts itself")
     return card
 
 
@@ -123,3 +151,12 @@ def predicted_labels(
         if probability >= threshold and label != "None"
     ]
     return tuple(over) or ("None",)
+
+
+def missing_patterns(labels: Sequence[str], needed: Sequence[str]) -> tuple[str, ...]:
+    """What a model with `labels` cannot name of `needed`; 'None' is no pattern.
+
+    >>> missing_patterns(("Center", "Donut"), ("None", "Center", "Scratch"))
+    ('Scratch',)
+    """
+    return tuple(label for label in needed if label != "None" and label not in labels)

@@ -25,7 +25,7 @@ def grown(alert: AlertRecord) -> bool:
 
     A fault's count is of wafers treated meanwhile, which is no news: every third step will do.
     """
-    steps = GROWTH if alert.kind == "pattern" else GROWTH[3::3]
+    steps = GROWTH[3::3] if alert.kind == "fault" else GROWTH
     return any(alert.said_count < step <= alert.affected_count for step in steps)
 
 

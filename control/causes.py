@@ -36,6 +36,10 @@ class Causes:
                 found[name] = modules
         return found
 
+    def explains(self, substrate_id: str) -> bool:
+        """Whether a known cause was at work on a tested wafer."""
+        return substrate_id in self._explained
+
     def refresh(self) -> None:
         """Look at all tested wafers again; call it when a cause came, went or was removed."""
         self._explained = {}

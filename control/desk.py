@@ -104,7 +104,7 @@ class Desk:
                 out += self._tell_if_grown(alert)
                 if alert.pattern not in wafer.patterns:
                     out += self._close_if_clean(alert)
-            elif not alert.module and alert.pattern not in wafer.patterns:
+            elif _is_doubtful(alert) and alert.pattern not in wafer.patterns:
                 out += self._close_if_rare(alert)
         for pattern in wafer.patterns:
             out += self._look_for(substrate_id, pattern)
@@ -146,7 +146,8 @@ class Desk:
         if not named and len(finding.bad) < TELL_ANYWAY:
             return []
         doubtful = next(
-            (a for a in self._state.alerts.values() if not a.module and a.pattern == pattern), None
+            (a for a in self._state.alerts.values() if _is_doubtful(a) and a.pattern == pattern),
+            None,
         )
         if not named and doubtful is not None:
             return self._doubt_grows(doubtful, finding)
@@ -384,6 +385,11 @@ class Desk:
         elif event.decision == "reopened":
             alert.shelved_until_ms = -1
         return []
+
+
+def _is_doubtful(alert: AlertRecord) -> bool:
+    """Whether it is about a pattern without a suspect."""
+    return alert.kind == "pattern" and not alert.module
 
 
 def _rounded(confidence: float) -> float:

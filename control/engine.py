@@ -6,7 +6,7 @@ event is dealt with:
 
 1. Refuse what is another site's, was seen before, or lies outside the plausible times.
 2. Take note of it: lineage, module states, decisions of people.
-3. Judge: traces against their charts, test results against chance.
+3. Judge: traces against their charts, test results against chance, the model against its past.
 4. Tell: a new or revised alert where it matters, and the action that would help, if the guard
    rails allow it.
 """
@@ -31,6 +31,7 @@ from control.desk import Desk
 from control.fab_time import FabTime
 from control.faults import FaultWatch
 from control.lineage import Lineage
+from control.model_watch import ModelWatch
 from control.policy import Policy
 from control.state import ControlState, ModuleRecord, dump_state, load_state
 
@@ -70,6 +71,7 @@ class Engine:
             self._lineage = Lineage(self._state, detection.remember_h)
             self._causes = Causes(self._state, self._lineage)
             self._faults = FaultWatch(self._state, detection)
+            self._watch = ModelWatch(policy, self._state, self._lineage)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
@@ -171,7 +173,10 @@ class Engine:
             return self._ignore("wafer tested before")
         self._causes.forget()
         self._causes.note(event.substrate_id)
-        return self._desk.tested(event.substrate_id)
+        told = self._desk.tested(event.substrate_id)
+        # Last, so that a wafer that completes the evidence of an excursion is explained by it.
+        explained = self._causes.explains(event.substrate_id)
+        return told + self._watch.tested(event, explained=explained)
 
     def _module(self, name: str) -> ModuleRecord | None:
         module = self._state.modules.get(name)

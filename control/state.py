@@ -4,12 +4,17 @@ The state is explicit and bounded, whatever the events: see the `MAX_` constants
 the engine fast are derived from it and rebuilt after a restart, so they are not in here.
 """
 
-from typing import Literal
-
 import msgspec
 
 from contracts.errors import DataError
-from contracts.events import ActionKind, ActionStatus, Commonality, Severity, VariableShift
+from contracts.events import (
+    ActionKind,
+    ActionStatus,
+    AlertKind,
+    Commonality,
+    Severity,
+    VariableShift,
+)
 
 __all__ = [
     "ActionRecord",
@@ -18,9 +23,12 @@ __all__ = [
     "ControlState",
     "GroupRecord",
     "ModuleRecord",
+    "Moments",
     "Place",
+    "TestedWafer",
     "Visit",
     "WaferRecord",
+    "WatchRecord",
     "dump_state",
     "load_state",
 ]
@@ -128,7 +136,7 @@ class AlertRecord(msgspec.Struct):
     """
 
     alert_id: str
-    kind: Literal["pattern", "fault"]
+    kind: AlertKind
     pattern: str
     module: str
     since_ms: int
@@ -176,6 +184,53 @@ class ActionRecord(msgspec.Struct, array_like=True):
     value: float = 0.0
 
 
+class TestedWafer(msgspec.Struct, frozen=True, array_like=True):
+    """A tested wafer, and whether it is unlike all that the model learned."""
+
+    substrate_id: str
+    time_ms: int
+    novel: bool
+
+
+class Moments(msgspec.Struct, frozen=True, array_like=True):
+    """Sums over the predictions of some wafers, to compare them with others.
+
+    Attributes:
+        wafers: how many.
+        labels: the C classes.
+        embedding: float64 bytes (D,), sum of the embeddings; D may be 0.
+        squares: the same of their squares.
+        probabilities: float64 bytes (C,), sum of the probabilities.
+    """
+
+    wafers: int
+    labels: tuple[str, ...]
+    embedding: bytes
+    squares: bytes
+    probabilities: bytes
+
+
+class WatchRecord(msgspec.Struct):
+    """What is watched of the model itself, over all wafers of the site.
+
+    Attributes:
+        model: name and version whose predictions these are.
+        tested: the latest wafers whose novelty is known.
+        reference: the first wafers that the model judged here.
+        recent: those since the last comparison, the first of them at `recent_since_ms`.
+        unknown_open: an alert about unknown patterns was raised and not closed by us.
+        drift_open: the same for drift.
+    """
+
+    model: str = ""
+    tested: list[TestedWafer] = msgspec.field(default_factory=list)
+    reference: Moments | None = None
+    recent: Moments | None = None
+    recent_since_ms: int = -1
+    unknown_open: bool = False
+    drift_open: bool = False
+
+
 class ControlState(msgspec.Struct):
     """The whole state of one site's controller."""
 
@@ -195,6 +250,7 @@ class ControlState(msgspec.Struct):
     closed: list[ClosedCause] = msgspec.field(default_factory=list)
     actions: dict[str, ActionRecord] = msgspec.field(default_factory=dict)
     proposed_ms: list[int] = msgspec.field(default_factory=list)
+    watch: WatchRecord = msgspec.field(default_factory=WatchRecord)
 
 
 class _Head(msgspec.Struct):

@@ -24,6 +24,7 @@ COMMANDS = (
     "log",
     "train",
     "evaluate",
+    "retrain",
     "models",
     "bench",
     "doctor",

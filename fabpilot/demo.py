@@ -23,8 +23,7 @@ from fabpilot.judge import DemoReport, judge_run
 from fabpilot.settings import Settings
 from fabpilot.stopping import CHILD_VARIABLE
 from fabpilot.supervisor import Child, Supervisor
-from fabpilot.wiring import MODEL_NAME, group_name, open_site_log
-from models.registry import CHAMPION, list_versions
+from fabpilot.wiring import group_name, open_site_log
 from streaming.database import open_engine, read_only
 from streaming.log import Log
 from streaming.offsets import load_offsets
@@ -44,6 +43,8 @@ TRAIN_ARGUMENTS = (
     "--wafers",
     "9000",
 )
+# The alias of the version that serves; models.registry would bring MLflow.
+_CHAMPION = "champion"
 # How long the loops may take to catch up with the fab after it has ended.
 _CATCH_UP_S = 300.0
 
@@ -54,7 +55,7 @@ def ensure_model(settings: Settings, stop: threading.Event, say: Callable[[str],
     Raises:
         ModelError: training failed.
     """
-    if any(CHAMPION in v.aliases for v in list_versions(settings.mlflow_uri, MODEL_NAME)):
+    if _has_champion(settings):
         return True
     say("No model is registered yet: training a small one on synthetic maps, about two minutes.")
     training = subprocess.Popen(
@@ -75,6 +76,31 @@ def ensure_model(settings: Settings, stop: threading.Event, say: Callable[[str],
             f" fabpilot {' '.join(TRAIN_ARGUMENTS)}"
         )
     return True
+
+
+def _has_champion(settings: Settings) -> bool:
+    """Whether a version serves already, asked in a process of its own.
+
+    This one then holds nothing of MLflow's, whose two thousand modules take seconds to take down:
+    Ctrl-C would seem to hang.
+
+    Raises:
+        ModelError: the registry does not answer.
+    """
+    asked = subprocess.run(
+        [sys.executable, "-m", "fabpilot", "models", "list", "--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        check=False,
+    )
+    if asked.returncode:
+        raise ModelError(
+            f"the registry {settings.mlflow_uri} does not answer, its words are above;"
+            " try it alone: fabpilot models list"
+        )
+    versions = msgspec.json.decode(asked.stdout)["versions"]
+    return any(_CHAMPION in version["aliases"] for version in versions)
 
 
 def parts(settings: Settings, site: str, ready: Path | None = None) -> list[Child]:

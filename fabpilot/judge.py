@@ -1,17 +1,15 @@
 """What a run of the whole loop achieved, from the log and the fab's hidden truth alone."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
-from contracts.codec import decode
-from contracts.errors import DataError
-from contracts.events import Action, Alert, Event, Prediction, WaferMap
-from contracts.records import Record
-from contracts.topics import Stream, topic_name
+from contracts.events import Action, Alert, Prediction, WaferMap
+from contracts.topics import Stream
 from fab_sim import TrueExcursion
+from fabpilot.reading import read_events
 from streaming.log import Log
 
 __all__ = ["DemoReport", "Latency", "judge_alerts", "judge_run"]
@@ -71,13 +69,13 @@ def judge_run(
         seconds: wall time of the run, for the report.
     """
     arrived: dict[str, int] = {}
-    for record, event in _events(log, site, Stream.WAFER_MAPS):
+    for record, event in read_events(log, site, Stream.WAFER_MAPS):
         if isinstance(event, WaferMap):
             arrived[event.event_id] = record.timestamp_ms
     waits: list[int] = []
     per_input: Counter[str] = Counter()
     last_ms, provider, version = 0, "", ""
-    for record, event in _events(log, site, Stream.PREDICTIONS):
+    for record, event in read_events(log, site, Stream.PREDICTIONS):
         if isinstance(event, Prediction):
             per_input[event.input_id] += 1
             if event.input_id in arrived:
@@ -85,12 +83,12 @@ def judge_run(
             last_ms = max(last_ms, record.timestamp_ms)
             provider, version = event.provider, event.model_version
     alerts: dict[str, Alert] = {}
-    for _, event in _events(log, site, Stream.ALERTS):
+    for _, event in read_events(log, site, Stream.ALERTS):
         if isinstance(event, Alert):
             alerts[event.alert_id] = event
     actions = {
         event.action_id
-        for _, event in _events(log, site, Stream.ACTIONS)
+        for _, event in read_events(log, site, Stream.ACTIONS)
         if isinstance(event, Action)
     }
     shown = [excursion for excursion in truth if excursion.affected]
@@ -105,7 +103,7 @@ def judge_run(
         doubled=sum(count > 1 for count in per_input.values()),
         alerts=len(alerts),
         actions=len(actions),
-        dead_letters=sum(1 for _ in _events(log, site, Stream.DEAD_LETTERS)),
+        dead_letters=sum(1 for _ in read_events(log, site, Stream.DEAD_LETTERS)),
         wafers_per_s=len(arrived) / span_s if span_s > 0 else 0.0,
         latency_ms=Latency(*(_percentile(waits, share) for share in (50, 99))),
         provider=provider,
@@ -121,11 +119,14 @@ def judge_alerts(alerts: Sequence[Alert], truth: Sequence[TrueExcursion]) -> tup
     """How many excursions were named, and how many alerts nothing explains.
 
     An alert names an excursion if it was raised after the onset and suspects its module. One that
-    names no module is explained by an excursion of the same pattern, but names none.
+    names no module is explained by an excursion of the same pattern, but names none. What the model
+    stumbles over (unknown patterns, drift) names no excursion and is none of these.
     """
     named: set[str] = set()
     false = 0
     for alert in alerts:
+        if alert.kind in ("unknown", "drift"):
+            continue
         began = [e for e in truth if alert.time_ms >= e.onset_ms]
         hits = [e for e in began if e.module == alert.suspect_module]
         named.update(e.excursion_id for e in hits)
@@ -137,21 +138,3 @@ def judge_alerts(alerts: Sequence[Alert], truth: Sequence[TrueExcursion]) -> tup
 
 def _percentile(values: Sequence[int], share: float) -> float:
     return float(np.percentile(values, share)) if values else 0.0
-
-
-def _events(log: Log, site: str, stream: Stream) -> Iterator[tuple[Record, Event | None]]:
-    """All records of a stream as it is now; the event is None where it does not decode."""
-    topic = topic_name(site, stream)
-    left = sum(log.ends([topic]).values())
-    reader = log.reader([topic], "beginning")
-    try:
-        while left > 0:
-            records = reader.poll(min(left, 1000), 1.0)
-            left -= len(records)
-            for record in records:
-                try:
-                    yield record, decode(record.headers, record.value)
-                except DataError:
-                    yield record, None
-    finally:
-        reader.close()

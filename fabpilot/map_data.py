@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from contracts.errors import DatasetError
 from fab_sim import labelled_maps, load_scenario
 from models.data import MapSet, from_lists, load_maps
@@ -22,7 +24,7 @@ def load_named_maps(data: str, *, wafers: int, seed: int) -> MapSet:
     """The maps of a file, or of the synthetic fab for `sim:SCENARIO`.
 
     Args:
-        data: a path or `sim:SCENARIO`, where SCENARIO is built in or a YAML file.
+        data: a path (.npz or LSWMD.pkl), or `sim:SCENARIO` with a built-in one or a YAML file.
         wafers: how many maps the synthetic fab makes.
         seed: of the synthetic fab.
 
@@ -42,13 +44,18 @@ def load_named_maps(data: str, *, wafers: int, seed: int) -> MapSet:
 def part_of(maps: MapSet, part: Part) -> MapSet:
     """All maps, or one side of the split that `fabpilot train` makes.
 
+    A set that says itself what is held out is taken at its word.
+
     Raises:
         DatasetError: the set is too small to split.
     """
     if part == "all":
         return maps
-    train, holdout = split_blocks(maps, holdout=HOLDOUT, seed=_SPLIT_SEED)
-    chosen = train if part == "train" else holdout
+    if maps.held_out is not None:
+        chosen = maps.subset(np.flatnonzero(maps.held_out == (part == "holdout")))
+    else:
+        train, holdout = split_blocks(maps, holdout=HOLDOUT, seed=_SPLIT_SEED)
+        chosen = train if part == "train" else holdout
     if not len(chosen):
         raise DatasetError(f"{maps.source}: its {part} part is empty")
     return chosen

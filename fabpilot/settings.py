@@ -7,6 +7,7 @@ the two together.
 import difflib
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -79,6 +80,11 @@ class Settings(BaseSettings):
         default="models:/wafer-map@champion",
         description="The model that scores wafer maps: models:/NAME@ALIAS, models:/NAME/VERSION"
         " or an ONNX file.",
+    )
+    retrain: Literal["manual", "auto"] = Field(
+        default="manual",
+        description="What 'fabpilot retrain' does with a challenger that passes the gate: manual"
+        " leaves the last word to a person, auto promotes it.",
     )
     model_refresh_s: float = Field(
         default=5.0,

@@ -4,25 +4,31 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from fabpilot import __version__
 from fabpilot.map_data import HOLDOUT, part_of
 from fabpilot.wiring import MODEL_NAME
-from models.data import MapSet
+from models.checkpoint import CheckpointFile, run_key
+from models.data import MapSet, concat
 from models.evaluate import EvaluationReport, evaluate
 from models.export import build_card, export_model
 from models.options import EpochMetrics, Progress, TrainOptions
-from models.registry import RunRecord, log_and_register
-from models.splits import split_blocks
-from models.train import predictor, train
+from models.registry import RunRecord, fetch_run_file, log_and_register
+from models.splits import split_blocks, without_duplicates
+from models.train import Trained, predictor, train
+from models.weights import WEIGHTS_FILE, Weights, load_weights, save_weights
 
 __all__ = ["TrainReport", "train_and_register"]
+
+_log = structlog.get_logger(__name__)
 
 _EXPERIMENT = "wafer-map"
 # Share of the training lots on which temperature and thresholds are chosen.
@@ -37,6 +43,7 @@ class TrainReport(msgspec.Struct, frozen=True):
         model: where it is registered, as `models:/NAME/VERSION`.
         aliases: what it is called there now.
         n: held-out maps it was judged on; `accuracy` to `ece` are of those.
+        resumed_at: epochs that a killed run of the same command had done before.
         seconds: in all, from loaded maps to the registered version.
     """
 
@@ -55,6 +62,7 @@ class TrainReport(msgspec.Struct, frozen=True):
     epochs: int
     stopped_by: str
     seconds: float
+    resumed_at: int = 0
 
 
 def train_and_register(
@@ -64,9 +72,13 @@ def train_and_register(
     mlflow_uri: str,
     alias: str | None,
     out: Path | None = None,
+    init: str | None = None,
+    extra: Sequence[MapSet] = (),
+    checkpoints: Path | None = None,
+    fresh: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
-) -> TrainReport:
+) -> TrainReport | None:
     """Train on maps, judge on lots held out, register the model.
 
     Args:
@@ -75,18 +87,58 @@ def train_and_register(
         mlflow_uri: of the registry.
         alias: whom it becomes; None: champion if there is none, else challenger.
         out: also put the model file here.
+        init: whose weights to start from: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a
+            weights file.
+        extra: more maps to learn from, never judged on, such as synthetic ones; of the same kind
+            (one label a map or several).
+        checkpoints: folder for the checkpoint; a killed run of the same data and options goes on
+            from there. None: no checkpoint.
+        fresh: begin again all the same.
         on_progress: called after every step.
         on_epoch: called after every epoch.
 
+    Returns:
+        None in the processes of a `torchrun` team that are not the first.
+
     Raises:
         DatasetError: too few lots or classes.
-        ModelFileError: the exported file does not say what the network says.
+        ModelFileError: `init` does not fit, or the exported file does not say what the network
+            says.
         RegistryError: MLflow refuses.
     """
     began = time.perf_counter()
     learning, holdout = part_of(maps, "train"), part_of(maps, "holdout")
     training, validation = split_blocks(learning, holdout=_VALIDATION, seed=_VALIDATION_SEED)
-    trained = train(training, validation, options, on_progress=on_progress, on_epoch=on_epoch)
+    real = training
+    for more in extra:
+        unseen = without_duplicates(without_duplicates(more, holdout), validation)
+        training = concat(training, unseen, f"{training.source} + {more.source}")
+    real, validation, holdout = (
+        _relabelled(part, training) for part in (real, validation, holdout)
+    )
+    weights = None if init is None else _weights(init, mlflow_uri)
+    fingerprint = training.fingerprint()
+    checkpoint = None
+    if checkpoints is not None:
+        key = run_key(options.params(), fingerprint, validation.fingerprint(), init, __version__)
+        checkpoint = CheckpointFile(checkpoints, key)
+        if fresh:
+            checkpoint.clear()
+        elif checkpoint.path.exists():
+            _log.info("going on where a killed run of this command was", checkpoint=checkpoint.path)
+    trained = train(
+        training,
+        validation,
+        options,
+        # What was made or confirmed on purpose says nothing about how often a pattern occurs.
+        priors=real.class_counts() if extra else None,
+        init=weights,
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+        on_epoch=on_epoch,
+    )
+    if not trained.leads:
+        return None
     judged = evaluate(
         predictor(trained.net),
         trained.labels,
@@ -95,7 +147,6 @@ def train_and_register(
         holdout,
         options.size,
     )
-    fingerprint = training.fingerprint()
     card = build_card(
         trained.net,
         labels=trained.labels,
@@ -108,26 +159,19 @@ def train_and_register(
         name=MODEL_NAME,
     )
     with tempfile.TemporaryDirectory(prefix="fabpilot-model-") as folder:
-        path = Path(folder) / "model.onnx"
+        path, kept = Path(folder) / "model.onnx", Path(folder) / WEIGHTS_FILE
         export_model(trained.net, card, path)
-        record = RunRecord(
-            params={
-                **options.params(),
-                "data": maps.source,
-                "holdout_share": HOLDOUT,
-                "precision_used": trained.precision,
-                "device_used": trained.device,
-            },
-            epochs=[(epoch.epoch, epoch.metrics()) for epoch in trained.history],
+        save_weights(trained.net, trained.labels, kept)
+        record = _record(
+            maps, {"training": training, "validation": validation, "holdout": holdout}, trained
+        )
+        record = replace(
+            record,
+            params={**record.params, "init": init or "", "extra": _sources(extra)},
             metrics={**judged.metrics(), **_per_class(judged)},
-            datasets={
-                "training": (maps.source, fingerprint, len(training)),
-                "validation": (maps.source, validation.fingerprint(), len(validation)),
-                "holdout": (maps.source, holdout.fingerprint(), len(holdout)),
-            },
             labels=judged.labels,
             confusion=judged.confusion,
-            tags={"fabpilot.version": __version__, "fabpilot.command": _command()},
+            files=(kept,),
         )
         version = log_and_register(mlflow_uri, _EXPERIMENT, MODEL_NAME, path, record, alias=alias)
         if out is not None:
@@ -149,7 +193,46 @@ def train_and_register(
         epochs=len(trained.history),
         stopped_by=trained.stopped_by,
         seconds=time.perf_counter() - began,
+        resumed_at=trained.resumed_at,
     )
+
+
+def _record(maps: MapSet, parts: Mapping[str, MapSet], trained: Trained) -> RunRecord:
+    """What is known of a run before it is judged."""
+    return RunRecord(
+        params={
+            **trained.options.params(),
+            "data": maps.source,
+            "holdout_share": HOLDOUT,
+            "precision_used": trained.precision,
+            "device_used": trained.device,
+        },
+        epochs=[(epoch.epoch, epoch.metrics()) for epoch in trained.history],
+        datasets={
+            role: (part.source, part.fingerprint(), len(part)) for role, part in parts.items()
+        },
+        tags={"fabpilot.version": __version__, "fabpilot.command": _command()},
+    )
+
+
+def _relabelled(part: MapSet, training: MapSet) -> MapSet:
+    """`part` with the classes of `training`, which come first in the same order."""
+    if part.multi_label:
+        missing = len(training.label_names) - len(part.label_names)
+        labels = np.pad(part.labels, ((0, 0), (0, missing)))
+        return replace(part, labels=labels, label_names=training.label_names)
+    return replace(part, label_names=training.label_names)
+
+
+def _sources(sets: Sequence[MapSet]) -> str:
+    return ", ".join(one.source for one in sets)
+
+
+def _weights(init: str, mlflow_uri: str) -> Weights:
+    if not init.startswith("models:/"):
+        return load_weights(Path(init))
+    with tempfile.TemporaryDirectory(prefix="fabpilot-weights-") as folder:
+        return load_weights(fetch_run_file(mlflow_uri, init, WEIGHTS_FILE, Path(folder)))
 
 
 def _examples(maps: MapSet, size: int) -> npt.NDArray[np.uint8]:

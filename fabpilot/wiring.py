@@ -5,14 +5,17 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contracts.errors import ConfigError, LogError, LogUnavailableError
 from contracts.topics import STREAM_SPECS, topic_name
 from fabpilot.settings import Settings
-from serving.repository import FileSource, ModelRepository, ModelSource
 from streaming.log import Log
 from streaming.open import open_log
 from streaming.patience import Patience
+
+if TYPE_CHECKING:
+    from serving.repository import ModelRepository, ModelSource
 
 __all__ = [
     "MODEL_NAME",
@@ -80,12 +83,16 @@ def group_name(site: str) -> str:
     return f"processor.{site}"
 
 
-def model_source(settings: Settings, model: str | None = None) -> ModelSource:
+def model_source(settings: Settings, model: str | None = None) -> "ModelSource":
     """Where `model` comes from: an ONNX file or an MLflow URI.
 
     Raises:
         ConfigError: neither an existing file nor a model URI.
     """
+    # Here, because most commands that need this file run no model: ONNX Runtime is a second to load
+    # and another to take down.
+    from serving.repository import FileSource
+
     named = model or settings.model
     if named.startswith("models:/"):
         # mlflow takes seconds to import; a file needs none of it.
@@ -122,18 +129,29 @@ def share_interpreter() -> None:
 
 
 def open_repository(
-    settings: Settings, model: str | None = None, *, threads: int = 0
-) -> ModelRepository:
+    settings: Settings, model: str | None = None, *, threads: int = 0, go_on: bool = False
+) -> "ModelRepository":
     """A repository with its first model loaded.
 
     Args:
         settings: device and registry.
         model: instead of the one in the settings.
         threads: of one run on the CPU; 0 takes all cores.
+        go_on: for a process that serves: while the registry is away, or names a model that cannot
+            be used, begin with the one that served last here. Otherwise that is an error.
 
     Raises:
         ModelError: the model cannot be had.
     """
-    repository = ModelRepository(model_source(settings, model), settings.device, threads=threads)
+    from serving.repository import LastGood, ModelRepository
+
+    named = model or settings.model
+    last_good = None
+    if go_on and named.startswith("models:/"):
+        file_name = named.removeprefix("models:/").replace("/", "@") + ".json"
+        last_good = LastGood(settings.home / "models" / file_name)
+    repository = ModelRepository(
+        model_source(settings, model), settings.device, threads=threads, last_good=last_good
+    )
     repository.refresh()
     return repository

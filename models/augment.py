@@ -25,11 +25,14 @@ def random_views(maps: Tensor, generator: torch.Generator, *, turn: float = 0.5)
     Returns:
         (N, S, S) uint8.
     """
-    maps = dihedral(maps, torch.randint(8, (len(maps),), generator=generator))
+    # Drawn on the CPU wherever the maps are: a seed means the same on every device.
+    elements = torch.randint(8, (len(maps),), generator=generator)
     turned = torch.rand(len(maps), generator=generator) < turn
-    if turned.any():
-        angles = torch.rand(int(turned.sum()), generator=generator) * (2 * math.pi)
-        maps[turned] = rotate(maps[turned], angles)
+    angles = torch.rand(int(turned.sum()), generator=generator) * (2 * math.pi)
+    maps = dihedral(maps, elements.to(maps.device))
+    if len(angles):
+        turned = turned.to(maps.device)
+        maps[turned] = rotate(maps[turned], angles.to(maps.device))
     return maps
 
 

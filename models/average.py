@@ -20,18 +20,22 @@ class WeightAverage(Generic[Net]):
     Args:
         net: the network to follow.
         decay: of one update.
+
+    Attributes:
+        net: the average.
+        updates: how many it has followed.
     """
 
     def __init__(self, net: Net, decay: float) -> None:
         self.net: Net = copy.deepcopy(net).eval().requires_grad_(False)
         self._decay = decay
-        self._updates = 0
+        self.updates = 0
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         """Move a little towards `net`."""
-        self._updates += 1
-        weight = 1.0 - min(self._decay, (1 + self._updates) / (10 + self._updates))
+        self.updates += 1
+        weight = 1.0 - min(self._decay, (1 + self.updates) / (10 + self.updates))
         ours, theirs = self.net.state_dict(), net.state_dict()
         floats = [name for name, value in ours.items() if value.is_floating_point()]
         torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], weight)

@@ -15,14 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DatasetError, WaferMapError
+from contracts.labels import pattern_name
 from contracts.wafer_map import FAIL, PATTERNS, Grid, canonical_maps, check_grid
+from models.lswmd import read_lswmd
 from models.npz import read_npz
 
-__all__ = ["MapSet", "from_lists", "load_maps", "pattern_name"]
+__all__ = ["MapSet", "concat", "from_lists", "load_maps", "pattern_name", "save_maps"]
 
+# Wafers of a full lot (FOUP); what neighbours in a set without lot numbers share.
+_LOT = 25
 # Beyond this share of unusable maps a file is not the data set it claims to be.
 _MAX_SKIPPED_SHARE = 0.1
 _RAGGED_KEYS = ("data", "offsets", "shapes", "label", "label_names")
+_RAGGED_MIXED_KEYS = ("data", "offsets", "shapes", "labels", "label_names")
 _STACKED_KEYS = ("maps", "labels", "label_names")
 
 
@@ -38,6 +43,9 @@ class MapSet:
         source: where they came from, for people.
         multi_label: a map may show several patterns at once, or none.
         skipped: how many maps of the source were left out because they were no die grids.
+        unlabelled: how many maps of the source were left out because nobody has labelled them.
+        held_out: (N,) bool, the maps that no model may learn from, where the set itself says so;
+            None leaves that to a split.
     """
 
     grids: Sequence[Grid]
@@ -47,6 +55,8 @@ class MapSet:
     source: str
     multi_label: bool = False
     skipped: int = 0
+    unlabelled: int = 0
+    held_out: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.grids)
@@ -58,7 +68,20 @@ class MapSet:
             grids=[self.grids[int(index)] for index in indices],
             labels=self.labels[indices],
             groups=self.groups[indices],
+            held_out=None if self.held_out is None else self.held_out[indices],
         )
+
+    def of_classes(self, names: Sequence[str]) -> "MapSet":
+        """The maps of these classes alone, numbered in this order (single labels).
+
+        Names that the set does not know are classes without maps.
+        """
+        if self.multi_label:
+            raise DatasetError(f"{self.source}: maps of mixed patterns cannot be taken by class")
+        number = np.array([names.index(n) if n in names else -1 for n in self.label_names])
+        labels = number[self.labels]
+        chosen = self.subset(np.flatnonzero(labels >= 0))
+        return replace(chosen, labels=labels[labels >= 0], label_names=tuple(names))
 
     def canonical(self, size: int) -> Grid:
         """What a model sees of them, (N, size, size) uint8."""
@@ -76,6 +99,17 @@ class MapSet:
         sums = self.one_hot().sum(axis=0, dtype=np.int64)
         return {name: int(n) for name, n in zip(self.label_names, sums, strict=True)}
 
+    def lots(self) -> npt.NDArray[np.int64]:
+        """Numbers (N,) that maps of one lot share, as far as the source tells.
+
+        Where every map is a group of its own, groups are places in the order of manufacture, and 25
+        neighbours count as a lot.
+        """
+        if len(np.unique(self.groups)) < len(self.groups):
+            return self.groups
+        lots: npt.NDArray[np.int64] = self.groups // _LOT
+        return lots
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the maps, labels, names and groups, in order."""
         digest = hashlib.sha256()
@@ -86,16 +120,6 @@ class MapSet:
             digest.update(np.array(grid.shape, dtype="<i4").tobytes())
             digest.update(grid.tobytes())
         return digest.hexdigest()
-
-
-def pattern_name(name: str) -> str:
-    """A pattern's name as we spell it; names that are not in `PATTERNS` stay as they are.
-
-    >>> pattern_name("Edge_Loc"), pattern_name("near-full"), pattern_name("Mousebite")
-    ('Edge-Loc', 'Near-full', 'Mousebite')
-    """
-    folded = name.strip().lower().replace("_", "-").replace(" ", "-")
-    return {pattern.lower(): pattern for pattern in PATTERNS}.get(folded, name.strip())
 
 
 def from_lists(
@@ -130,13 +154,65 @@ def from_lists(
     )
 
 
+def concat(first: MapSet, second: MapSet, source: str) -> MapSet:
+    """Both sets as one: the classes of the first in their order, then the new ones of the second.
+
+    So a model of the first set's classes keeps their places. The second set's groups come after the
+    first's.
+
+    Args:
+        first: decides the order of classes.
+        second: of the same kind, single or several labels a map.
+        source: where both came from, for people.
+
+    Raises:
+        DatasetError: one set has several labels a map and the other has not.
+    """
+    if first.multi_label != second.multi_label:
+        raise DatasetError(
+            f"{first.source} and {second.source} cannot be one set: one has several labels a map"
+        )
+    new = [name for name in second.label_names if name not in first.label_names]
+    names = (*first.label_names, *new)
+    places = np.array([names.index(name) for name in second.label_names], dtype=np.int64)
+    if first.multi_label:
+        labels = np.zeros((len(first) + len(second), len(names)), dtype=np.uint8)
+        labels[: len(first), : len(first.label_names)] = first.labels
+        labels[len(first) :, places] = second.labels
+    else:
+        labels = np.concatenate([first.labels, places[second.labels]])
+    offset = first.groups.max() + 1 - second.groups.min()
+    held = [
+        np.zeros(len(one), dtype=np.bool_) if one.held_out is None else one.held_out
+        for one in (first, second)
+    ]
+    marked = first.held_out is not None or second.held_out is not None
+    return MapSet(
+        grids=[*first.grids, *second.grids],
+        labels=labels,
+        label_names=names,
+        groups=np.concatenate([first.groups, second.groups + offset]),
+        source=source,
+        multi_label=first.multi_label,
+        skipped=first.skipped + second.skipped,
+        held_out=np.concatenate(held) if marked else None,
+    )
+
+
 def load_maps(path: Path) -> MapSet:
-    """Read a data set in the layout of wm811k.npz or mixedwm38.npz.
+    """Read a data set: LSWMD.pkl, or an .npz file in the layout of wm811k.npz or mixedwm38.npz.
+
+    A file that ends in .pkl is read as the original of WM-811K, see `models.lswmd`: maps without a
+    label are counted in `MapSet.unlabelled` and left out, and lots are those of the file. Its
+    column trianTestLabel is not used: the two sides of that split differ in their shares of
+    classes and are not known to keep lots together, as ours do (`models.splits`).
 
     Ragged (wm811k): map i is `data[offsets[i]:offsets[i+1]].reshape(shapes[i])` with the class
-    number `label[i]`; `orig_index`, if there, is the order the wafers were made in, else the order
-    of the rows is. Stacked (mixedwm38): `maps` (N, rows, columns) with `labels` (N, C) of 0 and 1,
-    several patterns a map; it knows no lots, so each distinct map is a group of its own.
+    number `label[i]`, or the 0s and 1s `labels[i]`; `orig_index`, if there, is the order the wafers
+    were made in, else the order of the rows is; `held_out`, if there, marks the maps that no model
+    may learn from (`save_maps` writes all of this). Stacked (mixedwm38): `maps` (N, rows, columns)
+    with `labels` (N, C) of 0 and 1, several patterns a map; it knows no lots, so each distinct map
+    is a group of its own.
 
     Maps that are no die grids (1x1, hardly a die) are skipped and counted in `MapSet.skipped`.
 
@@ -144,8 +220,12 @@ def load_maps(path: Path) -> MapSet:
         DatasetError: the file is missing, empty, damaged or pickled, lacks arrays, contradicts
             itself, has die codes above 2, or more than a tenth of its maps are unusable.
     """
-    arrays = read_npz(path)
     source = path.name
+    if path.suffix == ".pkl":
+        table = read_lswmd(path)
+        made = from_lists(table.grids, table.labels, table.lots, source)
+        return replace(made, unlabelled=table.unlabelled)
+    arrays = read_npz(path)
     if "maps" in arrays:
         return _stacked(arrays, source)
     if "data" in arrays:
@@ -157,12 +237,30 @@ def load_maps(path: Path) -> MapSet:
     )
 
 
+def save_maps(maps: MapSet, path: Path) -> None:
+    """Write a set in the ragged layout that `load_maps` reads; the folder must exist."""
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "data": np.concatenate([grid.ravel() for grid in maps.grids]),
+        "offsets": np.cumsum([0, *(grid.size for grid in maps.grids)], dtype=np.int64),
+        "shapes": np.array([grid.shape for grid in maps.grids], dtype=np.int64),
+        "labels" if maps.multi_label else "label": maps.labels,
+        "label_names": np.array(maps.label_names),
+        "orig_index": maps.groups,
+    }
+    if maps.held_out is not None:
+        arrays["held_out"] = maps.held_out.astype(np.uint8)
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
 def _ragged(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
-    _require(arrays, _RAGGED_KEYS, source)
+    mixed = "labels" in arrays
+    _require(arrays, _RAGGED_MIXED_KEYS if mixed else _RAGGED_KEYS, source)
     data, names = _array(arrays, "data", 1, source), _names(arrays["label_names"], source)
     offsets = _integers(arrays, "offsets", 1, source)
     shapes = _integers(arrays, "shapes", 2, source)
-    label = _integers(arrays, "label", 1, source)
+    label = (
+        _integers(arrays, "labels", 2, source) if mixed else _integers(arrays, "label", 1, source)
+    )
     count = len(label)
     _check_codes(data, source)
     if len(offsets) != count + 1 or shapes.shape != (count, 2):
@@ -179,7 +277,12 @@ def _ragged(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
         raise DatasetError(
             f"{source}: offsets and shapes do not cut {len(data)} bytes of data into maps"
         )
-    if count and not 0 <= int(label.min()) <= int(label.max()) < len(names):
+    if mixed and (label.shape != (count, len(names)) or np.any((label < 0) | (label > 1))):
+        raise DatasetError(
+            f"{source}: labels of mixed patterns are 0 or 1, {count} by {len(names)};"
+            f" they are {label.shape}"
+        )
+    if count and not mixed and not 0 <= int(label.min()) <= int(label.max()) < len(names):
         raise DatasetError(
             f"{source}: labels run from {label.min()} to {label.max()},"
             f" but there are {len(names)} label names; leave unlabelled maps out"
@@ -189,12 +292,21 @@ def _ragged(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
         groups = _integers(arrays, "orig_index", 1, source)
         if len(groups) != count:
             raise DatasetError(f"{source}: {count} maps with {len(groups)} entries in orig_index")
+    held_out = None
+    if "held_out" in arrays:
+        held_out = _integers(arrays, "held_out", 1, source) == 1
+        if len(held_out) != count:
+            raise DatasetError(f"{source}: {count} maps with {len(held_out)} entries in held_out")
     grids = [
         data[offsets[index] : offsets[index + 1]].reshape(shapes[index]) for index in range(count)
     ]
     ordered = _ordered(names)
-    renumber = np.array([ordered.index(name) for name in names], dtype=np.int64)
-    return _checked(grids, renumber[label], ordered, groups, source, multi_label=False)
+    labels: npt.NDArray[Any]
+    if mixed:
+        labels = label[:, [names.index(name) for name in ordered]].astype(np.uint8)
+    else:
+        labels = np.array([ordered.index(name) for name in names], dtype=np.int64)[label]
+    return _checked(grids, labels, ordered, groups, source, multi_label=mixed, held_out=held_out)
 
 
 def _stacked(arrays: Mapping[str, npt.NDArray[Any]], source: str) -> MapSet:
@@ -238,6 +350,7 @@ def _checked(
     source: str,
     *,
     multi_label: bool,
+    held_out: npt.NDArray[np.bool_] | None = None,
 ) -> MapSet:
     """The set without the maps that are no die grids."""
     good, first_reason = [], ""
@@ -253,7 +366,9 @@ def _checked(
             f"{source}: {skipped} of {len(grids)} maps cannot be used"
             + (f" (the first: {first_reason})" if first_reason else "; it holds none")
         )
-    everything = MapSet(grids, labels, label_names, groups, source, multi_label, skipped)
+    everything = MapSet(
+        grids, labels, label_names, groups, source, multi_label, skipped, held_out=held_out
+    )
     return everything if skipped == 0 else everything.subset(np.array(good))
 
 

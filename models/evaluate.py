@@ -3,32 +3,52 @@
 Pure numpy. The model is a function from canonical maps to probabilities.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DatasetError
 from models.data import MapSet
+from models.intervals import Intervals, Sums, confidence_bins, f1_scores, intervals
 
 __all__ = [
     "EvaluationReport",
     "Predict",
+    "ReliabilityBin",
     "calibration_error",
     "confusion_matrix",
     "decide",
     "evaluate",
     "f1_scores",
+    "judge",
     "predict_all",
+    "single_map_ms",
 ]
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """(N, S, S) uint8 canonical maps to (N, C) float32 probabilities."""
 
 _NONE = "None"
-_ECE_BINS = 15  # Guo et al., ICML 2017
+# Maps before the clock starts (a runtime still allocates and plans), and maps timed.
+_WARM_UP, _TIMED = 20, 200
+
+
+class ReliabilityBin(NamedTuple):
+    """Answers given with about one confidence.
+
+    Attributes:
+        answers: how many.
+        confidence: their mean.
+        accuracy: share of them that are right.
+    """
+
+    answers: int
+    confidence: float
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,10 @@ class EvaluationReport:
             the maps that show exactly one pattern and got exactly one (or none).
         exact_match: share of maps with every pattern right (mixed patterns only).
         unknown_labels: classes of the data the model cannot name; their maps count as errors.
+        reliability: the bins of `ece` that are not empty, by confidence.
+        intervals: 95 % bootstrap intervals by lots of `accuracy`, `macro_f1`, `ece` and
+            `exact_match`; empty unless asked for.
+        per_class_intervals: the same of `per_class_f1`.
     """
 
     n: int
@@ -59,6 +83,9 @@ class EvaluationReport:
     confusion: tuple[tuple[int, ...], ...]
     exact_match: float | None = None
     unknown_labels: tuple[str, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    per_class_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """The numbers alone, for a model card or a tracking run."""
@@ -77,13 +104,10 @@ def evaluate(
     size: int,
     *,
     batch: int = 256,
+    resamples: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
-    """Judge a model on a set. Labels are matched by name.
-
-    A class the data lacks counts only if the model predicts it. A class the model lacks counts as
-    an error on every map that shows it, with an F1 of 0. A single-label model on mixed patterns
-    and the reverse are compared as mixed patterns, where 'None' means that no pattern is there.
+    """Judge a model on a set; see `judge`.
 
     Args:
         predict: the model.
@@ -93,36 +117,152 @@ def evaluate(
         maps: what to judge it on.
         size: S, the model's canonical size.
         batch: maps per call of `predict`.
+        resamples: bootstrap samples for the intervals; 0 for none.
         on_progress: called with (maps done, maps in all).
 
     Raises:
         DatasetError: data and model have no class in common.
     """
-    if not set(card_labels) & set(maps.label_names):
-        raise DatasetError(
-            f"{maps.source} has the classes {', '.join(maps.label_names)}, the model"
-            f" {', '.join(card_labels)}: none in common"
-        )
+    _check_classes(card_labels, maps)
     probabilities = predict_all(predict, maps, size, batch=batch, on_progress=on_progress)
+    return judge(probabilities, card_labels, multi_label, thresholds, maps, resamples=resamples)
+
+
+def judge(
+    probabilities: npt.NDArray[np.float32],
+    card_labels: Sequence[str],
+    multi_label: bool,
+    thresholds: Sequence[float],
+    maps: MapSet,
+    *,
+    resamples: int = 0,
+) -> EvaluationReport:
+    """Judge what a model said about a set. Labels are matched by name.
+
+    A class the data lacks counts only if the model predicts it. A class the model lacks counts as
+    an error on every map that shows it, with an F1 of 0. A single-label model on mixed patterns
+    and the reverse are compared as mixed patterns, where 'None' means that no pattern is there.
+
+    Args:
+        probabilities: (N, C).
+        card_labels: the C classes.
+        multi_label: whether the model is.
+        thresholds: (C,) for multi-label models.
+        maps: the N maps.
+        resamples: bootstrap samples for the intervals; 0 for none.
+
+    Raises:
+        DatasetError: data and model have no class in common.
+    """
+    _check_classes(card_labels, maps)
     unknown = tuple(
         name
         for name, count in maps.class_counts().items()
         if count and name not in card_labels and not (name == _NONE and multi_label)
     )
-    names = (*card_labels, *unknown)
-    answers = decide(probabilities, multi_label, thresholds)
-    if multi_label or maps.multi_label:
-        patterns = tuple(name for name in names if name != _NONE)
-        return _judge_mixed(
-            _columns(maps.one_hot(), maps.label_names, patterns),
-            _columns(answers, card_labels, patterns),
-            _columns(probabilities, card_labels, patterns),
-            patterns,
-            unknown,
+    mixed = multi_label or maps.multi_label
+    names = tuple(name for name in (*card_labels, *unknown) if not (mixed and name == _NONE))
+    truth = _columns(maps.one_hot(), maps.label_names, names)
+    answer = _columns(decide(probabilities, multi_label, thresholds), card_labels, names)
+    said = _columns(probabilities, card_labels, names)
+    if mixed:  # every yes and every no is an answer
+        same = truth == answer
+        sums = Sums.of(
+            truth,
+            answer,
+            right=same.mean(axis=1),
+            exact=same.all(axis=1),
+            confidence=np.maximum(said, 1.0 - said),
+            correct=(said >= 0.5) == (truth == 1),
         )
-    number = {name: index for index, name in enumerate(names)}
-    renumber = np.array([number.get(name, -1) for name in maps.label_names])
-    return _judge_single(renumber[maps.labels], probabilities, names, unknown)
+    else:
+        hit = (truth & answer).any(axis=1, keepdims=True)
+        sums = Sums.of(
+            truth,
+            answer,
+            right=hit[:, 0].astype(np.float64),
+            exact=None,
+            confidence=said.max(axis=1, keepdims=True),
+            correct=hit,
+        )
+    ranges = intervals(sums, maps.lots(), resamples) if resamples else None
+    return _report(sums, names, unknown, _confusion(truth, answer, mixed), ranges)
+
+
+def _report(
+    sums: Sums,
+    names: tuple[str, ...],
+    unknown: tuple[str, ...],
+    confusion: tuple[tuple[int, ...], ...],
+    ranges: Intervals | None,
+) -> EvaluationReport:
+    total = sums.table.sum(axis=0, keepdims=True)
+    metrics = {name: float(values[0]) for name, values in sums.metrics(total).items()}
+    f1 = dict(zip(names, sums.f1(total)[0].tolist(), strict=True))
+    f1 = {name: value for name, value in f1.items() if not np.isnan(value)}
+    per_class = {} if ranges is None else dict(zip(names, ranges.per_class_f1, strict=True))
+    return EvaluationReport(
+        n=len(sums.table),
+        accuracy=metrics["accuracy"],
+        macro_f1=metrics["macro_f1"],
+        per_class_f1=f1,
+        ece=metrics["ece"],
+        labels=(*names, _NONE) if len(confusion) > len(names) else names,
+        confusion=confusion,
+        exact_match=metrics.get("exact_match"),
+        unknown_labels=unknown,
+        reliability=tuple(
+            ReliabilityBin(int(count), float(confidence / count), float(right / count))
+            for count, confidence, right in sums.bins(total)[0]
+            if count
+        ),
+        intervals={} if ranges is None else ranges.metrics,
+        per_class_intervals={name: per_class[name] for name in f1 if name in per_class},
+    )
+
+
+def _confusion(
+    truth: npt.NDArray[np.uint8], answer: npt.NDArray[np.uint8], mixed: bool
+) -> tuple[tuple[int, ...], ...]:
+    classes = truth.shape[1]
+    if mixed:
+        single = (truth.sum(axis=1) <= 1) & (answer.sum(axis=1) <= 1)
+        truth, answer, classes = truth[single], answer[single], classes + 1
+    counts = confusion_matrix(_first_or_none(truth), _first_or_none(answer), classes)
+    return tuple(tuple(int(count) for count in row) for row in counts)
+
+
+def _check_classes(card_labels: Sequence[str], maps: MapSet) -> None:
+    if not set(card_labels) & set(maps.label_names):
+        raise DatasetError(
+            f"{maps.source} has the classes {', '.join(maps.label_names)}, the model"
+            f" {', '.join(card_labels)}: none in common"
+        )
+
+
+def single_map_ms(
+    predict: Predict,
+    maps: MapSet,
+    size: int,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Milliseconds from one die grid to its probabilities: median and 95th percentile of 200.
+
+    Args:
+        predict: the model, called with one map at a time.
+        maps: drawn from in order, again from the start where there are fewer.
+        size: S, the model's canonical size.
+        clock: seconds.
+    """
+    took = []
+    for number in range(_WARM_UP + _TIMED):
+        one = maps.subset(np.array([number % len(maps)]))
+        began = clock()
+        predict(one.canonical(size))
+        took.append((clock() - began) * 1e3)
+    median, high = np.percentile(took[_WARM_UP:], [50, 95])
+    return {"median": float(median), "p95": float(high)}
 
 
 def predict_all(
@@ -163,75 +303,12 @@ def confusion_matrix(
     return counts.reshape(classes, classes).astype(np.int64)
 
 
-def f1_scores(
-    hits: npt.NDArray[Any], truths: npt.NDArray[Any], answers: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
-    """F1 = 2 TP / (true + predicted) per class; NaN where a class occurs in neither."""
-    total = (truths + answers).astype(np.float64)
-    scores: npt.NDArray[np.float64] = np.divide(
-        2.0 * hits, total, out=np.full(total.shape, np.nan), where=total > 0
-    )
-    return scores
-
-
 def calibration_error(
     confidence: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_]
 ) -> float:
     """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
-    bins = np.minimum((confidence * _ECE_BINS).astype(np.int64), _ECE_BINS - 1)
-    size = np.bincount(bins, minlength=_ECE_BINS)
-    said = np.bincount(bins, weights=confidence, minlength=_ECE_BINS)
-    was = np.bincount(bins, weights=correct.astype(np.float64), minlength=_ECE_BINS)
-    return float(np.abs(said - was).sum() / size.sum())
-
-
-def _judge_single(
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float32],
-    names: tuple[str, ...],
-    unknown: tuple[str, ...],
-) -> EvaluationReport:
-    answer = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(truth, answer, len(names))
-    f1 = f1_scores(np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0))
-    return EvaluationReport(
-        n=len(truth),
-        accuracy=float((truth == answer).mean()),
-        macro_f1=float(np.nanmean(f1)),
-        per_class_f1=_named(f1, names),
-        ece=calibration_error(probabilities.max(axis=1), truth == answer),
-        labels=names,
-        confusion=_rows(confusion),
-        unknown_labels=unknown,
-    )
-
-
-def _judge_mixed(
-    truth: npt.NDArray[np.uint8],
-    answer: npt.NDArray[np.uint8],
-    probabilities: npt.NDArray[np.float32],
-    patterns: tuple[str, ...],
-    unknown: tuple[str, ...],
-) -> EvaluationReport:
-    f1 = f1_scores((truth & answer).sum(axis=0), truth.sum(axis=0), answer.sum(axis=0))
-    single = (truth.sum(axis=1) <= 1) & (answer.sum(axis=1) <= 1)
-    confusion = confusion_matrix(
-        _first_or_none(truth[single]), _first_or_none(answer[single]), len(patterns) + 1
-    )
-    return EvaluationReport(
-        n=len(truth),
-        accuracy=float((truth == answer).mean()),
-        macro_f1=float(np.nanmean(f1)),
-        per_class_f1=_named(f1, patterns),
-        ece=calibration_error(
-            np.maximum(probabilities, 1.0 - probabilities).ravel(),
-            ((probabilities >= 0.5) == (truth == 1)).ravel(),
-        ),
-        labels=(*patterns, _NONE),
-        confusion=_rows(confusion),
-        exact_match=float((truth == answer).all(axis=1).mean()),
-        unknown_labels=unknown,
-    )
+    bins = confidence_bins(confidence[:, None], correct[:, None]).sum(axis=0)
+    return float(np.abs(bins[:, 1] - bins[:, 2]).sum() / bins[:, 0].sum())
 
 
 def _columns(
@@ -248,13 +325,3 @@ def _first_or_none(answers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     first: npt.NDArray[np.int64] = answers.argmax(axis=1).astype(np.int64)
     first[empty] = answers.shape[1]
     return first
-
-
-def _named(f1: npt.NDArray[np.float64], names: Sequence[str]) -> dict[str, float]:
-    return {
-        name: float(score) for name, score in zip(names, f1, strict=True) if not np.isnan(score)
-    }
-
-
-def _rows(confusion: npt.NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(int(count) for count in row) for row in confusion)

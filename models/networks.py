@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from contracts.errors import ConfigError
 
-__all__ = ["BACKBONES", "DEFAULT_BACKBONE", "Outputs", "WaferMapNet", "make_backbone"]
+__all__ = ["BACKBONES", "DEFAULT_BACKBONE", "Outputs", "Scores", "WaferMapNet", "make_backbone"]
 
 DEFAULT_BACKBONE = "mapnet_s"
 
@@ -205,3 +205,21 @@ class WaferMapNet(nn.Module):
         heat = heat * share / on_wafer.clamp(min=1e-3)
         peak = heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)
         return heat / peak * sure[:, None, None]
+
+
+class Scores(nn.Module):
+    """A network as training sees it: maps in, raw scores out.
+
+    A module of its own because that is what torch's DistributedDataParallel wraps.
+
+    Args:
+        net: shares its weights.
+    """
+
+    def __init__(self, net: WaferMapNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, S, S) uint8 to (N, C)."""
+        return self.net.logits(maps)

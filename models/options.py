@@ -31,6 +31,9 @@ class TrainOptions:
         seed: of weights, draws and augmentation.
         device: 'auto', 'cpu' or 'cuda'; cuda fails rather than train on the CPU.
         precision: 'auto' tries bfloat16 against float32 for a moment and takes the faster.
+        patience: stop after this many epochs without a better validation macro-F1 and keep the
+            best; None to follow the schedule to its end, where it usually is best.
+        compile: have torch.compile make the backbone's kernels; pays on a GPU in long runs.
 
     Raises:
         ConfigError: a value outside its range, or neither epochs nor budget.
@@ -50,6 +53,8 @@ class TrainOptions:
     seed: int = 0
     device: Device = "auto"
     precision: Precision = "auto"
+    patience: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.budget_s is None and self.epochs is None:
@@ -65,6 +70,7 @@ class TrainOptions:
             "ema_decay": (0.0, 0.99999),
             "balance": (0.0, 1.0),
             "turn": (0.0, 1.0),
+            "patience": (1, float("inf")),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)

@@ -15,6 +15,7 @@ address of an MLflow server. Nothing here touches MLflow's global state.
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -31,25 +32,33 @@ from mlflow.models import Model
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from contracts.errors import RegistryError
-from contracts.model_file import TAG_FILE, TAG_SHA256
+from contracts.errors import ConflictError, RegistryError
+from contracts.model_file import TAG_ACCEPTED, TAG_FILE, TAG_SHA256
 from models.figures import confusion_figure
 
 __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "PREVIOUS",
+    "TAG_PROMOTION",
+    "TAG_ROLLBACK",
     "ModelVersion",
     "RunRecord",
+    "fetch_run_file",
+    "find_version",
     "list_versions",
     "log_and_register",
     "promote",
     "rollback",
     "set_alias",
+    "set_tags",
 ]
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+# What was decided about a version last; each with '.by', '.at' and '.reason' and more behind it.
+TAG_PROMOTION, TAG_ROLLBACK = "fabpilot.promotion", "fabpilot.rollback"
 _MODEL_FILE = "model.onnx"
+_MODEL_URI = re.compile(r"models:/(?P<name>[A-Za-z0-9._-]+)(@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 # A server that is down is reported in seconds, not after MLflow's own four minutes of retries.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
@@ -66,6 +75,7 @@ class RunRecord:
         labels: rows and columns of `confusion`.
         confusion: counts by true (rows) and predicted class, or empty for no picture.
         tags: anything else, such as the command that reproduces the run.
+        files: kept with the run under their own names, such as its weights.
     """
 
     params: Mapping[str, Any]
@@ -75,6 +85,7 @@ class RunRecord:
     labels: Sequence[str] = ()
     confusion: Sequence[Sequence[int]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,9 @@ class ModelVersion:
         run_id: the run it came from.
         created_ms: milliseconds since the epoch, UTC.
         metrics: of the run.
+        params: of the run, as text.
+        holdout: first 36 characters of the fingerprint of the part the run was judged on, or ''.
+        tags: of the version, among them what was decided about it.
     """
 
     name: str
@@ -102,6 +116,9 @@ class ModelVersion:
     run_id: str
     created_ms: int
     metrics: dict[str, float]
+    params: dict[str, str] = field(default_factory=dict)
+    holdout: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 def log_and_register(
@@ -176,30 +193,71 @@ def set_alias(uri: str, name: str, alias: str, version: int) -> ModelVersion:
         return _version(client, name, version)
 
 
-def promote(uri: str, name: str) -> ModelVersion:
+def find_version(uri: str, name: str, alias: str) -> ModelVersion | None:
+    """The version an alias names; None if it names none, or there is no such model.
+
+    Raises:
+        RegistryError: the store does not answer.
+    """
+    with _errors(uri):
+        client = _client(uri)
+        if not client.search_registered_models(f"name='{name}'"):
+            return None
+        number = _aliases(client, name).get(alias)
+        return None if number is None else _version(client, name, number)
+
+
+def set_tags(uri: str, name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Write tags on a version.
+
+    Raises:
+        RegistryError: no such version, or the store does not answer.
+    """
+    with _errors(uri):
+        client = _client(uri)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, str(version), key, value)
+
+
+def promote(uri: str, name: str, *, challenger: int, champion: int | None) -> ModelVersion:
     """Make the challenger champion; the champion becomes 'previous'.
 
     The champion moves last, so that a server never finds none.
 
+    Args:
+        uri: of the store.
+        name: of the registered model.
+        challenger: the version that was judged.
+        champion: the version it was compared with; None if there was none.
+
     Raises:
-        RegistryError: there is no challenger, or the store does not answer.
+        ConflictError: the aliases name other versions by now.
+        RegistryError: the store does not answer.
     """
     with _errors(uri):
         client = _client(uri)
         aliases = _aliases(client, name)
-        if CHALLENGER not in aliases:
-            raise RegistryError(
-                f"{name} has no challenger to promote; train one, or set the alias on a version"
+        if (aliases.get(CHALLENGER), aliases.get(CHAMPION)) != (challenger, champion):
+            raise ConflictError(
+                f"while version {challenger} of {name} was judged, somebody moved an alias:"
+                f" challenger is {aliases.get(CHALLENGER)}, champion {aliases.get(CHAMPION)};"
+                " promote again"
             )
-        if CHAMPION in aliases and aliases[CHAMPION] != aliases[CHALLENGER]:
-            client.set_registered_model_alias(name, PREVIOUS, str(aliases[CHAMPION]))
-        client.set_registered_model_alias(name, CHAMPION, str(aliases[CHALLENGER]))
+        if champion is not None and champion != challenger:
+            client.set_registered_model_alias(name, PREVIOUS, str(champion))
+        client.set_registered_model_alias(name, CHAMPION, str(challenger))
         client.delete_registered_model_alias(name, CHALLENGER)
-        return _version(client, name, aliases[CHALLENGER])
+        return _version(client, name, challenger)
 
 
-def rollback(uri: str, name: str) -> ModelVersion:
+def rollback(uri: str, name: str, *, why: str) -> ModelVersion:
     """Make the previous champion champion again; the two change places.
+
+    Args:
+        uri: of the store.
+        name: of the registered model.
+        why: noted on the version. It may know fewer patterns than the one it replaces, and
+            servers take such a version only with a note.
 
     Raises:
         RegistryError: there is no previous champion, or the store does not answer.
@@ -209,10 +267,43 @@ def rollback(uri: str, name: str) -> ModelVersion:
         aliases = _aliases(client, name)
         if PREVIOUS not in aliases:
             raise RegistryError(f"{name} has no previous champion to go back to")
-        client.set_registered_model_alias(name, CHAMPION, str(aliases[PREVIOUS]))
+        back = str(aliases[PREVIOUS])
+        client.set_model_version_tag(name, back, TAG_ACCEPTED, why)
+        client.set_registered_model_alias(name, CHAMPION, back)
         if CHAMPION in aliases:
             client.set_registered_model_alias(name, PREVIOUS, str(aliases[CHAMPION]))
         return _version(client, name, aliases[PREVIOUS])
+
+
+def fetch_run_file(uri: str, model: str, file: str, folder: Path) -> Path:
+    """A file that the run of a registered version kept (`RunRecord.files`).
+
+    Args:
+        uri: of the store.
+        model: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        file: its name.
+        folder: where to put it.
+
+    Raises:
+        RegistryError: no such version or file, or the store does not answer.
+    """
+    match = _MODEL_URI.fullmatch(model)
+    if match is None:
+        raise RegistryError(f"{model!r} is no model: use models:/wafer-map@champion or …/3")
+    with _errors(uri):
+        client = _client(uri)
+        name, alias, number = match["name"], match["alias"], match["version"]
+        found = (
+            client.get_model_version_by_alias(name, alias)
+            if alias
+            else client.get_model_version(name, number)
+        )
+        if not found.run_id or file not in {f.path for f in client.list_artifacts(found.run_id)}:
+            raise RegistryError(
+                f"version {found.version} of {name} has no {file}: it was registered by an older"
+                " fabpilot; train it again"
+            )
+        return Path(client.download_artifacts(found.run_id, file, str(folder)))
 
 
 @contextmanager
@@ -283,6 +374,8 @@ def _log(client: MlflowClient, run_id: str, record: RunRecord) -> None:
             for role, (source, fingerprint, maps) in record.datasets.items()
         ],
     )
+    for path in record.files:
+        client.log_artifact(run_id, str(path))
     if record.confusion:
         figure = confusion_figure(record.labels, record.confusion)
         client.log_figure(run_id, figure, "confusion_matrix.png")
@@ -315,7 +408,8 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, int]:
 
 def _version(client: MlflowClient, name: str, number: int) -> ModelVersion:
     version = client.get_model_version(name, str(number))
-    metrics = client.get_run(version.run_id).data.metrics if version.run_id else {}
+    run = client.get_run(version.run_id) if version.run_id else None
+    datasets = run.inputs.dataset_inputs if run and run.inputs else []
     return ModelVersion(
         name=name,
         version=number,
@@ -325,5 +419,8 @@ def _version(client: MlflowClient, name: str, number: int) -> ModelVersion:
         file=version.tags.get(TAG_FILE, _MODEL_FILE),
         run_id=version.run_id or "",
         created_ms=int(version.creation_timestamp),
-        metrics=dict(metrics),
+        metrics=dict(run.data.metrics) if run else {},
+        params=dict(run.data.params) if run else {},
+        holdout=next((d.dataset.digest for d in datasets if d.dataset.name == "holdout"), ""),
+        tags=dict(version.tags),
     )

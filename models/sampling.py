@@ -1,5 +1,7 @@
 """Which maps an epoch shows: rare patterns more often than they occur, common ones less."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -48,17 +50,22 @@ def epoch_order(
     return order[torch.randperm(len(order), generator=chance)]
 
 
-def prior_shift(maps: MapSet, shares: npt.NDArray[np.float64] | None) -> Tensor:
+def prior_shift(counts: Mapping[str, int], shares: npt.NDArray[np.float64] | None) -> Tensor:
     """What to add to the scores (C,) so that probabilities fit the classes as they come.
 
     A network trained on drawn shares q of classes with true shares p is off by log(p / q)
     (Saerens et al., Neural Computation 2002).
+
+    Args:
+        counts: maps of each class where the model will serve, in the order of the classes. One that
+            is 0 there is taken for one map: rare, not impossible.
+        shares: q, from `class_shares`.
     """
-    classes = len(maps.label_names)
     if shares is None:
-        return torch.zeros(classes)
-    true = np.array(list(maps.class_counts().values()), dtype=np.float64) / len(maps)
-    shift = np.zeros(classes)
-    seen = true > 0
+        return torch.zeros(len(counts))
+    true = np.maximum(np.array(list(counts.values()), dtype=np.float64), 1.0)
+    true /= true.sum()
+    seen = shares > 0
+    shift = np.zeros(len(counts))
     shift[seen] = np.log(true[seen] / shares[seen])
     return torch.tensor(shift, dtype=torch.float32)

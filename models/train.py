@@ -1,15 +1,15 @@
-"""Training, from top to bottom: maps in, a calibrated network out. Nothing is written to disk.
+"""Training, from top to bottom: maps in, a calibrated network out.
 
 Either end comes first: `epochs` passes over the data, or `budget_s` seconds. The learning rate
 follows whichever is further, so a slow or busy machine finishes the same schedule in time, with
-fewer steps. An interrupt (Ctrl-C) leaves nothing behind: a model is registered only after `train`.
+fewer steps. Nothing is written to disk but the checkpoint, if one is wanted.
 """
 
 import copy
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,12 +22,15 @@ from contracts.errors import DatasetError, DeviceError
 from models.augment import random_views
 from models.average import WeightAverage
 from models.calibrate import best_thresholds, fit_temperature
+from models.checkpoint import CheckpointFile
 from models.data import MapSet
+from models.distributed import join_team
 from models.evaluate import Predict, confusion_matrix, f1_scores
-from models.networks import WaferMapNet
+from models.networks import Scores, WaferMapNet
 from models.options import Device, EpochMetrics, Progress, TrainOptions
 from models.replicas import Replicas, one_core
 from models.sampling import class_shares, epoch_order, prior_shift
+from models.weights import Weights, start_from
 
 __all__ = ["Trained", "predictor", "train"]
 
@@ -40,7 +43,12 @@ _NONE = "None"
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained, calibrated network in evaluation mode on the CPU, and how it came about."""
+    """A trained, calibrated network in evaluation mode on the CPU, and how it came about.
+
+    Attributes:
+        leads: False in the processes of a team that have nothing to report (`distributed`).
+        resumed_at: epochs done before this process, by one that was killed.
+    """
 
     net: WaferMapNet
     labels: tuple[str, ...]
@@ -51,8 +59,10 @@ class Trained:
     device: str
     steps: int
     elapsed_s: float
-    stopped_by: Literal["epochs", "budget"]
+    stopped_by: Literal["epochs", "budget", "patience"]
     history: tuple[EpochMetrics, ...]
+    leads: bool = True
+    resumed_at: int = 0
 
 
 def train(
@@ -60,16 +70,25 @@ def train(
     validation: MapSet,
     options: TrainOptions,
     *,
+    priors: Mapping[str, int] | None = None,
+    init: Weights | None = None,
+    checkpoint: CheckpointFile | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train a network and calibrate it.
 
+    Under `torchrun` every process calls this with the same arguments, and gets the same network.
+
     Args:
         maps: to learn from.
         validation: to choose temperature and thresholds on; neither trained nor reported on.
         options: how.
+        priors: how many maps of each class there are for each other where the model will serve,
+            if not as in `maps`.
+        init: weights to start from instead of random ones; classes are matched by name.
+        checkpoint: kept after every epoch, taken up if there is one, removed at the end.
         on_progress: called after every step.
         on_epoch: called after every epoch.
         clock: seconds, from anywhere; the budget counts from the call of `train`. Calibration and
@@ -78,14 +97,14 @@ def train(
     Raises:
         DatasetError: the two sets have different classes, or training shows fewer than two.
         DeviceError: 'cuda' without a usable GPU.
+        ModelFileError: `init` does not fit.
     """
     start = clock()
     _check(maps, validation)
     device = _device(options.device)
     torch.manual_seed(options.seed)
-    chance = torch.Generator().manual_seed(options.seed)
 
-    x, y = _tensors(maps, options.size)
+    x, y = (part.to(device) for part in _tensors(maps, options.size))
     x_val, y_val = (part.to(device) for part in _tensors(validation, options.size))
     net = WaferMapNet(
         options.backbone,
@@ -93,70 +112,177 @@ def train(
         multi_label=maps.multi_label,
         none_index=maps.label_names.index(_NONE) if _NONE in maps.label_names else None,
     )
+    if init is not None:
+        start_from(net, maps.label_names, init)
     net = net.to(device).to(memory_format=torch.channels_last)
-    average = WeightAverage(net, options.ema_decay)
-    optimizer = torch.optim.AdamW(_parameter_groups(net, options.weight_decay), lr=0.0)
     shares = class_shares(maps, options.balance)
+    run = _Run(net, options, (checkpoint.load() if checkpoint is not None else None) or {})
+    start -= run.elapsed_s
     steps_an_epoch = max(1, len(maps) // options.batch)
 
-    history: list[EpochMetrics] = []
-    step, share, running = 0, 0.0, math.nan
-    with Replicas(net, options.batch, parallel=device.type == "cpu") as replicas:
-        precision = _precision(replicas, net, x[: options.batch].to(device), options, clock)
-        learn = _learner(precision, options.label_smoothing)
-        while share < 1.0:
-            net.train()
-            order = epoch_order(y, shares, chance)
-            for number in range(steps_an_epoch):
-                # 1. The learning rate follows the share of the schedule that is done.
-                for group in optimizer.param_groups:
-                    group["lr"] = options.learning_rate * _rate(share)
-                # 2. A batch of maps, flipped and turned.
-                rows = order[number * options.batch : (number + 1) * options.batch]
-                views = random_views(x[rows], chance, turn=options.turn).to(device)
-                # 3. Forward and backward on every replica, one step; the average follows.
-                loss = replicas.learn(learn, views, y[rows].to(device))
-                nn.utils.clip_grad_norm_(net.parameters(), _MAX_GRADIENT)
-                optimizer.step()
-                average.update(net)
-                # 4. Where we stand, by steps or by time, whichever is further.
-                step += 1
-                elapsed = clock() - start
-                share = _share_done(step, steps_an_epoch, elapsed, options)
-                running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
-                if on_progress is not None:
-                    left = elapsed * (1.0 - share) / share
-                    pace = step * options.batch / max(elapsed, 1e-9)
-                    on_progress(
-                        Progress(len(history) + 1, step, share, running, elapsed, left, pace)
-                    )
-                if share >= 1.0:
-                    break
-            scores = _scores(average.net, x_val, replicas, precision)
-            accuracy, macro_f1 = _judge(scores, y_val)
-            history.append(
-                EpochMetrics(len(history) + 1, step, clock() - start, running, accuracy, macro_f1)
-            )
-            if on_epoch is not None:
-                on_epoch(history[-1])
-        # Calibrated on float32 scores, which is what the exported graph computes.
-        scores = _scores(average.net, x_val, replicas, "fp32")
+    with join_team(device) as team:
+        model = team.parallel(Scores(net), device)
+        if options.compile:
+            model.compile()
+        # Replicas are copies in threads; a compiled network and a team's have one process each.
+        alone = device.type == "cpu" and team.size == 1 and not options.compile
+        with Replicas(model, options.batch, parallel=alone) as replicas:
+            precision = run.precision or _precision(replicas, net, x, options, clock)
+            precision = "bf16" if team.agree(precision == "bf16") else "fp32"
+            learn = _learner(precision, options.label_smoothing)
+            # Every process draws the same order, takes its share, and turns it its own way.
+            chance = torch.Generator().manual_seed(options.seed)
+            while run.share < 1.0 and not run.out_of_patience:
+                net.train()
+                epoch = len(run.history) + 1
+                order = epoch_order(y.cpu(), shares, chance.manual_seed(_seed(options, epoch)))
+                views = torch.Generator().manual_seed(_seed(options, epoch, team.rank + 1))
+                for number in range(steps_an_epoch):
+                    # 1. The learning rate follows the share of the schedule that is done.
+                    for group in run.optimizer.param_groups:
+                        group["lr"] = options.learning_rate * _rate(run.share)
+                    # 2. A batch of maps, flipped and turned.
+                    rows = order[number * options.batch : (number + 1) * options.batch]
+                    rows = team.share(rows).to(device)
+                    images = random_views(x[rows], views, turn=options.turn)
+                    # 3. Forward and backward on every replica, one step; the average follows.
+                    loss = replicas.learn(learn, images, y[rows])
+                    nn.utils.clip_grad_norm_(net.parameters(), _MAX_GRADIENT)
+                    run.optimizer.step()
+                    run.average.update(net)
+                    # 4. Where we stand, by steps or by time, whichever is further.
+                    elapsed = clock() - start
+                    share = _share_done(run.step + 1, steps_an_epoch, elapsed, options)
+                    run.stepped(loss, team.agree(share), elapsed)
+                    if on_progress is not None and team.leads:
+                        on_progress(run.progress())
+                    if run.share >= 1.0:
+                        break
+                scores = _scores(run.average.net, x_val, replicas, precision)
+                run.judged(*_judge(scores, y_val), precision)
+                if on_epoch is not None and team.leads:
+                    on_epoch(run.history[-1])
+                if checkpoint is not None and team.leads:
+                    checkpoint.save(run.state())
+            # Calibrated on float32 scores, which is what the exported graph computes.
+            best = run.best_net()
+            scores = _scores(best, x_val, replicas, "fp32")
+        leads = team.leads
 
-    thresholds = _calibrate(average.net, scores, y_val, prior_shift(maps, shares).to(device))
+    thresholds = _calibrate(
+        best, scores, y_val, prior_shift(priors or maps.class_counts(), shares).to(device)
+    )
+    if checkpoint is not None and leads:
+        checkpoint.clear()
     all_steps = math.inf if options.epochs is None else options.epochs * steps_an_epoch
+    by_patience = run.out_of_patience and run.share < 1.0
     return Trained(
-        net=average.net.cpu(),
+        net=best.cpu(),
         labels=maps.label_names,
         multi_label=maps.multi_label,
         thresholds=thresholds,
         options=options,
         precision=precision,
         device=device.type,
-        steps=step,
+        steps=run.step,
         elapsed_s=clock() - start,
-        stopped_by="epochs" if step >= all_steps else "budget",
-        history=tuple(history),
+        stopped_by="patience" if by_patience else "epochs" if run.step >= all_steps else "budget",
+        history=tuple(run.history),
+        leads=leads,
+        resumed_at=run.resumed_at,
     )
+
+
+class _Run:
+    """What changes while a network is trained: all that a checkpoint holds.
+
+    Args:
+        net: on its device.
+        options: of the run.
+        state: from `state()` of a run that was killed; empty to begin.
+    """
+
+    def __init__(self, net: WaferMapNet, options: TrainOptions, state: dict[str, Any]) -> None:
+        self.net = net
+        self.average = WeightAverage(net, options.ema_decay)
+        self.optimizer = torch.optim.AdamW(_parameter_groups(net, options.weight_decay), lr=0.0)
+        self.step, self.share, self.elapsed_s = 0, 0.0, 0.0
+        self.precision = ""
+        self.history: list[EpochMetrics] = []
+        self._loss = math.nan
+        self._batch = options.batch
+        self._patience = options.patience
+        self._best: dict[str, Tensor] = {}
+        if state:
+            net.load_state_dict(state["net"])
+            self.average.net.load_state_dict(state["average"])
+            self.average.updates = state["step"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.share = state["step"], state["share"]
+            self.elapsed_s, self._loss = state["elapsed_s"], state["loss"]
+            self.precision, self._best = state["precision"], state["best"]
+            self.history = [EpochMetrics(**epoch) for epoch in state["history"]]
+        self.resumed_at = len(self.history)
+
+    def state(self) -> dict[str, Any]:
+        """Everything, for a checkpoint."""
+        return {
+            "net": self.net.state_dict(),
+            "average": self.average.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "share": self.share,
+            "elapsed_s": self.elapsed_s,
+            "loss": self._loss,
+            "precision": self.precision,
+            "best": self._best,
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+
+    def stepped(self, loss: float, share: float, elapsed_s: float) -> None:
+        """After a step: its loss, and where the schedule stands."""
+        self.step += 1
+        self.share, self.elapsed_s = share, elapsed_s
+        self._loss = loss if math.isnan(self._loss) else 0.98 * self._loss + 0.02 * loss
+
+    def progress(self) -> Progress:
+        """For whoever watches."""
+        left = self.elapsed_s * (1.0 - self.share) / self.share
+        pace = self.step * self._batch / max(self.elapsed_s, 1e-9)
+        epoch = len(self.history) + 1
+        return Progress(epoch, self.step, self.share, self._loss, self.elapsed_s, left, pace)
+
+    def judged(self, accuracy: float, macro_f1: float, precision: str) -> None:
+        """After an epoch: how good the averaged weights are on the validation part."""
+        self.precision = precision
+        if self._patience is not None and macro_f1 > self._best_f1():
+            self._best = {k: v.clone() for k, v in self.average.net.state_dict().items()}
+        number = len(self.history) + 1
+        self.history.append(
+            EpochMetrics(number, self.step, self.elapsed_s, self._loss, accuracy, macro_f1)
+        )
+
+    def _best_f1(self) -> float:
+        return max((epoch.validation_macro_f1 for epoch in self.history), default=-math.inf)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """No epoch has been better for too long."""
+        if self._patience is None or not self.history:
+            return False
+        scores = [epoch.validation_macro_f1 for epoch in self.history]
+        return len(scores) - 1 - scores.index(max(scores)) >= self._patience
+
+    def best_net(self) -> WaferMapNet:
+        """The averaged weights; with patience, those of the best epoch."""
+        if self._best:
+            self.average.net.load_state_dict(self._best)
+        return self.average.net
+
+
+def _seed(options: TrainOptions, epoch: int, stream: int = 0) -> int:
+    """One seed an epoch, so that a run taken up at an epoch's end goes on as if never killed."""
+    return int(np.random.SeedSequence([options.seed, epoch, stream]).generate_state(1)[0])
 
 
 def predictor(net: WaferMapNet) -> Predict:
@@ -210,13 +336,13 @@ def _share_done(step: int, steps_an_epoch: int, elapsed_s: float, options: Train
     return max(by_steps, by_time, 1e-9)
 
 
-def _learner(precision: str, smoothing: float) -> Callable[[WaferMapNet, Tensor, Tensor], float]:
+def _learner(precision: str, smoothing: float) -> Callable[[nn.Module, Tensor, Tensor], float]:
     """Forward and backward of one share of a batch, returning its loss."""
 
-    def learn(net: WaferMapNet, maps: Tensor, labels: Tensor) -> float:
-        net.train()
+    def learn(model: nn.Module, maps: Tensor, labels: Tensor) -> float:
+        model.train()
         with torch.autocast(maps.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            scores = net.logits(maps).float()
+            scores = model(maps).float()
         if labels.ndim == 2:
             loss = functional.binary_cross_entropy_with_logits(scores, labels)
         else:
@@ -237,9 +363,9 @@ def _parameter_groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 
 def _precision(
-    replicas: Replicas[WaferMapNet],
+    replicas: Replicas[nn.Module],
     net: WaferMapNet,
-    maps: Tensor,
+    x: Tensor,
     options: TrainOptions,
     clock: Callable[[], float],
 ) -> str:
@@ -251,6 +377,7 @@ def _precision(
     if options.precision != "auto":
         return options.precision
     before = copy.deepcopy(net.state_dict())
+    maps = x[: options.batch]
     labels = torch.zeros((len(maps), net.head.out_features), device=maps.device)
     took = {}
     for name in ("fp32", "bf16"):
@@ -265,7 +392,7 @@ def _precision(
 
 
 def _scores(
-    net: WaferMapNet, maps: Tensor, replicas: Replicas[WaferMapNet], precision: str
+    net: WaferMapNet, maps: Tensor, replicas: Replicas[nn.Module], precision: str
 ) -> Tensor:
     """Raw scores (N, C), before calibration. In evaluation mode threads may share a network."""
 

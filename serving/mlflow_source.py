@@ -1,7 +1,9 @@
 """Models from an MLflow registry: an alias names the version, its tags name file and digest."""
 
+import hashlib
 import os
 import re
+import tempfile
 from pathlib import Path, PurePosixPath
 
 # Before mlflow is imported: nothing leaves this machine that nobody asked for.
@@ -18,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from contracts.errors import RegistryError
-from contracts.model_file import TAG_FILE, TAG_SHA256
+from contracts.model_file import TAG_ACCEPTED, TAG_FILE, TAG_SHA256
 from serving.repository import ModelRef
 
 __all__ = ["MlflowSource", "parse_model_uri"]
@@ -84,29 +86,39 @@ class MlflowSource:
                 f"version {version.version} of {self._name} has no {TAG_SHA256} tag:"
                 " it was not registered by fabpilot"
             )
-        return ModelRef(self._name, str(version.version), sha256)
+        accepted = version.tags.get(TAG_ACCEPTED, "")
+        return ModelRef(self._name, str(version.version), sha256, accepted)
 
     def fetch(self, ref: ModelRef) -> Path:
         """The version's file, downloaded once per digest."""
+        # The digest is hexadecimal (checked in resolve), so it is safe as a folder name.
+        kept = self._cache / str(ref.sha256) / "model.onnx"
         try:
+            if _has_digest(kept, str(ref.sha256)):
+                return kept
             client = self._connected()
             version = client.get_model_version(ref.name, ref.version)
             file = version.tags.get(TAG_FILE, "")
             _check_relative(file)
             source = client.get_model_version_download_uri(ref.name, ref.version)
-            # The digest is hexadecimal (checked in resolve), so it is safe as a folder name.
-            folder = self._cache / str(ref.sha256)
-            folder.mkdir(parents=True, exist_ok=True)
-            found = download_artifacts(
-                artifact_uri=f"{source.rstrip('/')}/{file}",
-                dst_path=str(folder),
-                tracking_uri=self._tracking_uri,
-            )
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            # Several processors share the cache: downloaded aside and renamed, it is always whole.
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=self._cache) as aside:
+                found = download_artifacts(
+                    artifact_uri=f"{source.rstrip('/')}/{file}",
+                    dst_path=aside,
+                    tracking_uri=self._tracking_uri,
+                )
+                Path(found).replace(kept)
         except (MlflowException, SQLAlchemyError, OSError) as error:
             raise RegistryError(
                 f"cannot fetch version {ref.version} of {ref.name}: {_short(error)}"
             ) from error
-        return Path(found)
+        return kept
+
+
+def _has_digest(path: Path, sha256: str) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
 
 def _check_relative(file: str) -> None:

@@ -1,10 +1,13 @@
 """Which model serves: an alias resolved once, checked, and swapped between batches.
 
 A broken or missing new model never replaces one that works: it is reported and the old one serves
-on. `current()` is one attribute read, so a batch in flight keeps the model it began with.
+on, over a restart as well if it is remembered (`LastGood`). `current()` is one attribute read, so a
+batch in flight keeps the model it began with.
 """
 
+import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,11 +15,20 @@ import msgspec
 import structlog
 
 from contracts.clock import Clock, SystemClock
-from contracts.errors import FabpilotError, ModelError, RegistryError
+from contracts.errors import FabpilotError, ModelError, ModelFileError, RegistryError
+from contracts.model_file import missing_patterns
 from serving.device import Device
 from serving.session import Session, open_session
 
-__all__ = ["FileSource", "Loaded", "ModelRef", "ModelRepository", "ModelSource", "RepositoryStatus"]
+__all__ = [
+    "FileSource",
+    "LastGood",
+    "Loaded",
+    "ModelRef",
+    "ModelRepository",
+    "ModelSource",
+    "RepositoryStatus",
+]
 
 _log = structlog.get_logger(__name__)
 
@@ -26,11 +38,18 @@ class ModelRef(msgspec.Struct, frozen=True):
 
     Attributes:
         sha256: of its file; None where the source does not know before reading it.
+        accepted: why it may serve although it names fewer patterns than the one before, or ''.
     """
 
     name: str
     version: str
     sha256: str | None
+    accepted: str = ""
+
+    def is_same(self, other: "ModelRef") -> bool:
+        """Whether both are one file of one version, whatever was decided about it since."""
+        mine = (self.name, self.version, self.sha256)
+        return mine == (other.name, other.version, other.sha256)
 
 
 class ModelSource(Protocol):
@@ -80,6 +99,46 @@ class Loaded(msgspec.Struct, frozen=True):
     session: Session
 
 
+class _Remembered(msgspec.Struct, frozen=True):
+    ref: ModelRef
+    file: str
+    labels: tuple[str, ...]
+
+
+class LastGood:
+    """Remembers on disk which model served last, for a start while the registry is away.
+
+    Args:
+        path: of a small JSON file; one for each alias.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> _Remembered | None:
+        """What served last; None if nobody knows."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=_Remembered)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("the model that served last is forgotten", error=str(error))
+            return None
+
+    def save(self, loaded: Loaded, file: Path) -> None:
+        """Remember a model that serves and where its file lies."""
+        kept = _Remembered(loaded.ref, str(file.absolute()), loaded.session.card.labels)
+        # Several processors share the folder: written aside and renamed, it is always whole.
+        aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(msgspec.json.encode(kept))
+            aside.replace(self._path)
+        except OSError as error:
+            # The model serves all the same; a later start will need the registry.
+            _log.warning("cannot remember which model serves", error=str(error))
+
+
 class RepositoryStatus(msgspec.Struct, frozen=True):
     """What the repository says of itself.
 
@@ -101,6 +160,7 @@ class ModelRepository:
         source: where versions come from.
         device: where they shall run.
         threads: per run on the CPU; 0 takes all cores.
+        last_good: go on with what it remembers if nothing better can be had at the start.
     """
 
     def __init__(
@@ -109,11 +169,13 @@ class ModelRepository:
         device: Device,
         *,
         threads: int = 0,
+        last_good: LastGood | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._source = source
         self._device = device
         self._threads = threads
+        self._last_good = last_good
         self._clock = clock or SystemClock()
         self._loaded: Loaded | None = None
         self._status = RepositoryStatus("", "", 0)
@@ -151,30 +213,68 @@ class ModelRepository:
             try:
                 ref = self._source.resolve()
                 version = ref.version
-                if self._loaded is not None and ref == self._loaded.ref:
+                if self._loaded is not None and ref.is_same(self._loaded.ref):
                     self._status = RepositoryStatus("", "", self._clock.now_ms())
                     return False
-                session = open_session(
-                    self._source.fetch(ref),
-                    self._device,
-                    threads=self._threads,
-                    sha256=ref.sha256,
-                )
+                file = self._source.fetch(ref)
+                loaded = self._open(ref, file)
+                self._check_labels(loaded)
             except FabpilotError as error:
                 self._refuse(version, error)
-                if self._loaded is None:
+                if self._loaded is not None:
+                    return False
+                if not self._go_on():
                     raise
-                return False
-            self._loaded = Loaded(ref, session)
+                return True
+            if self._last_good is not None:
+                self._last_good.save(loaded, file)
+            self._serve(loaded, "model serves")
             self._status = RepositoryStatus("", "", self._clock.now_ms())
-            _log.info(
-                "model serves",
-                name=ref.name,
-                version=ref.version,
-                sha256=session.sha256[:12],
-                provider=session.provider,
-            )
             return True
+
+    def _open(self, ref: ModelRef, file: Path) -> Loaded:
+        session = open_session(file, self._device, threads=self._threads, sha256=ref.sha256)
+        return Loaded(ref, session)
+
+    def _check_labels(self, loaded: Loaded) -> None:
+        """A pattern that is no longer named raises no alert, and nobody would notice."""
+        before = self._labels_before()
+        missing = missing_patterns(loaded.session.card.labels, before)
+        if missing and not loaded.ref.accepted:
+            raise ModelFileError(
+                f"version {loaded.ref.version} of {loaded.ref.name} cannot name"
+                f" {', '.join(missing)}, which the model that serves can; if that is meant, use"
+                " 'fabpilot models rollback' or 'fabpilot models promote --force'"
+            )
+
+    def _labels_before(self) -> Sequence[str]:
+        if self._loaded is not None:
+            return self._loaded.session.card.labels
+        kept = self._last_good.load() if self._last_good is not None else None
+        return kept.labels if kept else ()
+
+    def _go_on(self) -> bool:
+        """Serve the model that served last; False if there is none that can."""
+        kept = self._last_good.load() if self._last_good is not None else None
+        if kept is None:
+            return False
+        try:
+            loaded = self._open(kept.ref, Path(kept.file))
+        except FabpilotError as error:
+            _log.error("the model that served last is of no use", error=str(error))
+            return False
+        self._serve(loaded, "the last good model serves until a better one can be had")
+        return True
+
+    def _serve(self, loaded: Loaded, said: str) -> None:
+        self._loaded = loaded
+        _log.info(
+            said,
+            name=loaded.ref.name,
+            version=loaded.ref.version,
+            sha256=loaded.session.sha256[:12],
+            provider=loaded.session.provider,
+        )
 
     def _refuse(self, version: str, error: FabpilotError) -> None:
         # A registry that stays broken is asked every few seconds: say each reason once.
@@ -198,6 +298,10 @@ class ModelRepository:
             except ModelError:
                 # Already logged and in `status`; the next round may find the registry well.
                 continue
+            except Exception:
+                # A registry may answer anything. Were this thread to end, no promotion would ever
+                # be followed again, and nobody would be told.
+                _log.exception("resolving the model failed in a way that was not foreseen")
 
     def close(self) -> None:
         """Stop following. May be called twice."""

@@ -13,7 +13,7 @@ from contracts.wafer_map import canonical_maps, check_grid
 from serving.repository import Loaded, ModelRepository
 from serving.session import Outputs
 
-__all__ = ["Scorer"]
+__all__ = ["Scorer", "prediction"]
 
 # Where batching stops paying: mobilenetv3_small_100 at 64x64 gives 7,000 maps/s at 32, 7,900 at
 # 128 on two cores. Larger batches only cost memory and latency.
@@ -63,11 +63,12 @@ class Scorer:
             part = slice(first, first + _MAX_BATCH)
             outputs = loaded.session.run(maps[part])
             for row, (place, event) in enumerate(zip(places[part], scored[part], strict=True)):
-                results[place] = [_prediction(event, loaded, outputs, row)]
+                results[place] = [prediction(event, loaded, outputs, row)]
         return results
 
 
-def _prediction(event: WaferMap, loaded: Loaded, outputs: Outputs, row: int) -> Prediction:
+def prediction(event: WaferMap, loaded: Loaded, outputs: Outputs, row: int) -> Prediction:
+    """The event that says what a model said about a wafer map, the `row`-th of a batch."""
     card, ref = loaded.session.card, loaded.ref
     probabilities = outputs.probabilities[row]
     predicted = tuple(predicted_labels(card, probabilities))
@@ -89,8 +90,15 @@ def _prediction(event: WaferMap, loaded: Loaded, outputs: Outputs, row: int) -> 
         predicted=predicted,
         heatmap=heatmap,
         embedding=Array.of(outputs.embedding[row]),
+        novelty=_novelty(outputs, row),
         model_name=ref.name,
         model_version=ref.version,
         model_sha256=loaded.session.sha256,
         provider=loaded.session.provider,
     )
+
+
+def _novelty(outputs: Outputs, row: int) -> float | None:
+    """How unlike the known a map is; None where the model file does not say."""
+    novelty = getattr(outputs, "novelty", None)
+    return None if novelty is None else float(novelty[row])

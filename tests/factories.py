@@ -59,6 +59,13 @@ def trace_with_times() -> Trace:
     return msgspec.structs.replace(trace, times_ms=Array.of(times_ms))
 
 
+def novel_prediction() -> Prediction:
+    """The prediction of `sample_events`, beyond the limit of what the model knows."""
+    prediction = sample_events()[Prediction.ce_type]
+    assert isinstance(prediction, Prediction)
+    return msgspec.structs.replace(prediction, novelty=1.25)
+
+
 def sample_events() -> dict[str, Event]:
     """One fixed event of every type, by CloudEvents type."""
     head = {"site": "kr1", "time_ms": NOON_MS}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from contracts.codec import encode
-from tests.factories import sample_events, trace_with_times
+from tests.factories import novel_prediction, sample_events, trace_with_times
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -18,7 +18,11 @@ if __name__ == "__main__":
             (FOLDER / f"{ce_type}.headers.json").write_text(json.dumps(headers, indent=2) + "\n")
             print(path.name)
     # Optional fields that came later have a file of their own.
-    times = FOLDER / "fabpilot.trace.v1.times.msgpack"
-    if not times.exists():
-        times.write_bytes(encode(trace_with_times()).value)
-        print(times.name)
+    for name, event in (
+        ("fabpilot.trace.v1.times.msgpack", trace_with_times()),
+        ("fabpilot.prediction.v1.novelty.msgpack", novel_prediction()),
+    ):
+        path = FOLDER / name
+        if not path.exists():
+            path.write_bytes(encode(event).value)
+            print(name)

@@ -24,7 +24,11 @@ class LabelIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    patterns: list[str] = Field(min_length=1, max_length=8, description="WM-811K names")
+    patterns: list[str] = Field(
+        min_length=1,
+        max_length=8,
+        description="WM-811K names, or new ones of at most 40 letters, digits, ' ', '.', '_', '-'",
+    )
     by: Name
     comment: Comment = ""
 
@@ -40,7 +44,7 @@ class ReplayIn(BaseModel):
 
 @router.get("/label-queue")
 def label_queue(services: Using) -> list[WaferView]:
-    """Wafers nobody has labelled, those the model is least sure of first."""
+    """Wafers nobody has labelled: unknown patterns, then what the model is least sure of."""
     with services.read() as connection:
         return wafers.label_queue(connection, _QUEUE)
 

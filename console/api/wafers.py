@@ -38,7 +38,11 @@ def list_wafers(
     limit: Limit = 60,
     offset: Offset = 0,
 ) -> Page[WaferView]:
-    """Wafers, the latest first. `pattern=any` leaves out those without a pattern."""
+    """Wafers, the latest first.
+
+    `pattern=any` leaves out those without a pattern, `pattern=unknown` gives those unlike all that
+    the model learned.
+    """
     with services.read() as connection:
         return queries.list_wafers(
             connection,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select, tuple_
 
 from console import tables
 from console.views import (
@@ -23,9 +23,11 @@ from console.views import (
     WaferDetail,
     WaferView,
 )
-from contracts.wafer_map import CANONICAL_SIZE, canonical_map
+from contracts.events import NOVELTY_LIMIT
+from contracts.wafer_map import CANONICAL_SIZE, PATTERNS, canonical_map
 
 __all__ = [
+    "label_names",
     "label_queue",
     "list_wafers",
     "pixels",
@@ -40,6 +42,8 @@ __all__ = [
 # Similar wafers are looked for among the latest; a larger search belongs to an index of vectors.
 _SIMILAR_AMONG = 2000
 _SIMILAR_SHOWN = 8
+# Patterns that engineers name are few; a flood of them must not fill the page.
+_DISTINCT_LABELS, _NAMES_SHOWN = 2000, 30
 
 _w, _m, _p = tables.wafers, tables.wafer_maps, tables.predictions
 
@@ -62,6 +66,7 @@ _COLUMNS = (
     _p.c.probability,
     _m.c.good,
     _m.c.bad,
+    _p.c.novelty,
 )
 
 
@@ -84,7 +89,8 @@ def list_wafers(
 ) -> Page[WaferView]:
     """Wafers, the latest first.
 
-    `pattern` is one that was predicted, or 'any' for every one but 'None'; `module` is an
+    `pattern` is one that was predicted, 'any' for every one but 'None', or 'unknown' for what is
+    unlike all that the model learned; `module` is an
     equipment/module the wafer went through; `mapped` leaves out wafers that have no map yet.
     """
     where: list[ColumnElement[bool]] = []
@@ -96,6 +102,8 @@ def list_wafers(
         where.append(_w.c.lot_id == lot)
     if pattern == "any":
         where.append(_p.c.pattern != "None")
+    elif pattern == "unknown":
+        where.append(_p.c.novelty >= NOVELTY_LIMIT)
     elif pattern:
         where.append(_p.c.predicted.contains(json.dumps(pattern), autoescape=True))
     if min_probability > 0:
@@ -131,17 +139,30 @@ def list_wafers(
 
 
 def label_queue(connection: Connection, limit: int) -> list[WaferView]:
-    """Mapped wafers without a label, those the model is least sure of first."""
+    """Mapped wafers without a label: unknown patterns, then what the model is least sure of."""
     labelled = select(tables.labels.c.event_id).where(
         tables.labels.c.site == _w.c.site, tables.labels.c.substrate_id == _w.c.substrate_id
     )
     rows = connection.execute(
         _joined(*_COLUMNS)
         .where(_m.c.event_id.is_not(None), _p.c.event_id.is_not(None), ~labelled.exists())
-        .order_by(_p.c.probability, _w.c.seen.desc())
+        .order_by(
+            case((_p.c.novelty >= NOVELTY_LIMIT, 0), else_=1),
+            _p.c.probability,
+            _w.c.seen.desc(),
+        )
         .limit(limit)
     )
     return [WaferView(**row._mapping) for row in rows]
+
+
+def label_names(connection: Connection) -> list[str]:
+    """The patterns that a wafer can be said to show: ours, then those engineers have named."""
+    texts = connection.execute(
+        select(tables.labels.c.patterns).distinct().limit(_DISTINCT_LABELS)
+    ).scalars()
+    named = {name for patterns in texts for name in json.loads(patterns)}
+    return [*PATTERNS, *sorted(named.difference(PATTERNS))[:_NAMES_SHOWN]]
 
 
 def products(connection: Connection) -> list[str]:

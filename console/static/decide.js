@@ -64,8 +64,15 @@ export function listenToDecisions() {
   });
 }
 
-// Labels and replays: one press, one post.
+// Labels and replays: one press, one post. A pattern without a button is named in a field.
 export function listenToUpkeep() {
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.matches("[data-new-pattern]")) return;
+    event.preventDefault();
+    const pattern = form.elements.pattern.value.trim();
+    if (pattern) await decide(form.closest("[data-label]").dataset.label, { patterns: [pattern] }, "done.label");
+  });
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-pattern], [data-replay]");
     if (!button) return;

@@ -13,9 +13,11 @@ from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
 from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_frontier import frontier
+from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_model import model_
 from fabpilot.commands.bench_realism import realism
 from fabpilot.commands.bench_sim import sim
+from fabpilot.commands.bench_unknown import unknown
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
 from fabpilot.settings import load_settings
@@ -158,5 +160,7 @@ def register(app: typer.Typer) -> None:
     bench.command("frontier")(frontier)
     bench.command("early")(early)
     bench.command("realism")(realism)
+    bench.command("unknown")(unknown)
+    bench.command("labels")(labels)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")

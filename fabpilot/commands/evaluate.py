@@ -1,5 +1,6 @@
 """`fabpilot evaluate`: how good a model is on a set of maps, through the runtime that serves it."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -9,23 +10,44 @@ import typer
 
 from fabpilot.commands.options import JsonOption
 from fabpilot.map_data import Part, load_named_maps, part_of
-from fabpilot.output import progress_bar, report
+from fabpilot.output import err, progress_bar, report
 from fabpilot.settings import load_settings
 from fabpilot.wiring import open_repository
-from models.evaluate import evaluate as judge
+from models.data import MapSet
+from models.evaluate import EvaluationReport, judge, predict_all, single_map_ms
+from models.robustness import macro_f1_under, perturbations
+from serving.session import Session
 
 __all__ = ["register"]
+
+# Enough that the ends of an interval move by less than a tenth of its width.
+_RESAMPLES = 1_000
+_SHOWN_MISTAKES = 36
 
 
 def evaluate(
     model: Annotated[
         str, typer.Argument(help="An ONNX file or models:/wafer-map@champion.", metavar="MODEL")
     ],
-    data: Annotated[str, typer.Option("--data", help="A .npz of labelled maps, or sim:SCENARIO.")],
+    data: Annotated[
+        str,
+        typer.Option("--data", help="A .npz of labelled maps, LSWMD.pkl, or sim:SCENARIO."),
+    ],
     part: Annotated[
         str,
         typer.Option("--part", help="all, or the train or holdout side of train's own split."),
     ] = "all",
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Also 95 % intervals, robustness and latency (four times as long).",
+        ),
+    ] = False,
+    report_folder: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write a page with pictures here.", metavar="FOLDER"),
+    ] = None,
     wafers: Annotated[
         int, typer.Option("--wafers", min=1, help="Maps to make, with sim:SCENARIO.")
     ] = 4_000,
@@ -38,7 +60,7 @@ def evaluate(
 
       fabpilot evaluate models:/wafer-map@champion --data wm811k.npz --part holdout
 
-      fabpilot evaluate wafer-map.onnx --data sim:mixed --json
+      fabpilot evaluate wafer-map.onnx --data wm811k.npz --part holdout --full --report judged
     """
     if part not in ("all", "train", "holdout"):
         raise typer.BadParameter("use all, train or holdout", param_hint="--part")
@@ -47,27 +69,86 @@ def evaluate(
     repository = open_repository(settings, model)
     try:
         session = repository.current().session
+        card = session.card
+        how = (card.labels, card.multi_label, card.thresholds)
 
         def predict(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
             return session.run(batch).probabilities
 
-        with progress_bar("evaluating", len(maps)) as bar:
-            judged = judge(
+        rounds = 1 + (len(perturbations(0)) if full else 0)
+        with progress_bar("evaluating", len(maps) * rounds) as bar:
+            task = bar.tasks[0].id
+            probabilities = predict_all(
                 predict,
-                session.card.labels,
-                session.card.multi_label,
-                session.card.thresholds,
                 maps,
-                session.card.canonical_size,
-                on_progress=lambda done, _: bar.update(bar.tasks[0].id, completed=done),
+                card.canonical_size,
+                on_progress=lambda done, _: bar.update(task, completed=done),
             )
-        plain: dict[str, Any] = msgspec.to_builtins(judged)
+            # Intervals cost a moment, and a report without them invites comparing noise.
+            resamples = _RESAMPLES if full or report_folder else 0
+            judged = judge(probabilities, *how, maps, resamples=resamples)
+            under: dict[str, float] = {}
+            if full:
+                under = macro_f1_under(
+                    predict,
+                    *how,
+                    maps,
+                    card.canonical_size,
+                    on_progress=lambda done: bar.advance(task, done),
+                )
+        latency = single_map_ms(predict, maps, card.canonical_size) if full else {}
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(judged))
         plain["provider"] = session.provider
         plain["model_sha256"] = session.sha256
         plain["part"] = part
+        if full:
+            plain["robustness_macro_f1"] = under
+            plain["latency_ms"] = latency
+        if report_folder is not None:
+            _write(report_folder, model, session, part, maps, probabilities, judged, under, latency)
         report(plain, as_json=as_json, title=f"{model} on {maps.source}")
     finally:
         repository.close()
+
+
+def _write(
+    folder: Path,
+    model: str,
+    session: Session,
+    part: str,
+    maps: MapSet,
+    probabilities: npt.NDArray[np.float32],
+    judged: EvaluationReport,
+    under: dict[str, float],
+    latency: dict[str, float],
+) -> None:
+    # matplotlib takes a second to import: only for those who want pictures.
+    from fabpilot.model_report import ModelReport, write_report
+    from models.mistakes import worst_mistakes
+    from models.notices import class_table, notice
+
+    card = session.card
+    told = ModelReport(
+        title=f"{card.name}: {model}",
+        facts={
+            "architecture": card.architecture,
+            "file": f"sha256 {session.sha256}",
+            "trained on": f"data with fingerprint {card.data_fingerprint[:16]}, "
+            f"fabpilot {card.code_version}",
+            "judged on": f"{maps.source}, part {part}, fingerprint {maps.fingerprint()[:16]}",
+            "runtime": f"{session.provider}",
+        },
+        judged=judged,
+        mistakes=worst_mistakes(
+            probabilities, card.labels, card.multi_label, card.thresholds, maps, _SHOWN_MISTAKES
+        ),
+        robustness=under,
+        latency_ms=latency,
+        classes=class_table({part: maps}),
+        notice=notice(maps.source),
+    )
+    written = write_report(told, folder)
+    err.print(f"report: {written[0]}")
 
 
 def _as_part(part: str) -> Part:

@@ -1,7 +1,7 @@
 """`fabpilot models`: the registry. Which version serves, and which may."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -9,17 +9,29 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.clock import rfc3339
+from contracts.errors import ConfigError
 from fabpilot.commands.options import JsonOption
-from fabpilot.output import err, report
-from fabpilot.settings import Settings, load_settings
-from fabpilot.wiring import MODEL_NAME, open_repository
-from models.registry import ModelVersion, list_versions
-from models.registry import promote as promote_challenger
-from models.registry import rollback as roll_back
+from fabpilot.output import err, progress_bar, report
+from fabpilot.promotion import (
+    blind,
+    find_contest,
+    frozen_holdout,
+    judge,
+    roll_back,
+    settle,
+    this_user,
+)
+from fabpilot.settings import load_settings
+from fabpilot.wiring import MODEL_NAME
+from models.gate import GateDecision
+from models.registry import TAG_PROMOTION, ModelVersion, list_versions
 
 __all__ = ["register"]
 
 NameOption = Annotated[str, typer.Option("--name", help="The registered model.")]
+ByOption = Annotated[
+    str | None, typer.Option("--by", help="Who decides, for the record (default: this user).")
+]
 
 
 def list_(name: NameOption = MODEL_NAME, as_json: JsonOption = False) -> None:
@@ -31,7 +43,9 @@ def list_(name: NameOption = MODEL_NAME, as_json: JsonOption = False) -> None:
     if not versions:
         err.print(f"no version of {name} yet; make one: fabpilot train wafer-map --data sim:mixed")
         return
-    table = Table("version", "aliases", "macro-F1", "accuracy", "ECE", "trained", "sha256")
+    table = Table(
+        "version", "aliases", "macro-F1", "accuracy", "ECE", "trained", "decided", "sha256"
+    )
     for version in versions:
         table.add_row(
             str(version.version),
@@ -39,34 +53,120 @@ def list_(name: NameOption = MODEL_NAME, as_json: JsonOption = False) -> None:
             *(f"{version.metrics.get(key, float('nan')):.3f}" for key in ("macro_f1", "accuracy")),
             f"{version.metrics.get('ece', float('nan')):.3f}",
             rfc3339(version.created_ms)[:16].replace("T", " "),
+            _decided(version),
             version.sha256[:12],
         )
     Console().print(table)
 
 
-def promote(name: NameOption = MODEL_NAME, as_json: JsonOption = False) -> None:
-    """Let the challenger serve; the champion becomes 'previous'.
+def promote(
+    name: NameOption = MODEL_NAME,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Judge on the held-out part of these maps instead of the champion's.",
+            metavar="PATH|sim:SCENARIO",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Judge and report; write and move nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote in spite of the gate; needs --reason.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why the gate is overruled, for the record.")
+    ] = "",
+    by: ByOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the challenger to the gate; if it passes it serves, and the champion is 'previous'.
 
-    The challenger's file is loaded and tried on its golden batch first; one that fails stays out.
+    Both models are judged on the maps that were held out of the champion's data, clean and
+    perturbed. The decision, its numbers and who made it are written as tags on the version, also
+    when it is refused (exit code 1).
+
+    For example:
+
+      fabpilot models promote --dry-run
+
+      fabpilot models promote --force --reason "champion misses the new scratch, see ticket 411"
     """
+    name, who, reason = _checked(name), by or this_user(), reason.strip()
+    if force != bool(reason):
+        raise ConfigError("--force and --reason go together: say why the gate is overruled")
     settings = load_settings()
-    _try(settings, f"models:/{_checked(name)}@challenger")
-    _say(promote_challenger(settings.mlflow_uri, name), as_json)
+    contest = find_contest(settings, name)
+    maps = frozen_holdout(contest, data)
+    err.print(
+        f"version {contest.challenger.version} against"
+        f" {f'version {contest.champion.version}' if contest.champion else 'nobody'}"
+        f" on {len(maps):,} held-out maps of {maps.source}"
+    )
+    if not blind(contest, maps):
+        err.print(
+            "The challenger's own run held out other maps: make sure it did not train on these."
+        )
+    with progress_bar("judging", None) as bar:
+        decision = judge(
+            settings,
+            contest,
+            maps,
+            lambda done, total: bar.update(bar.tasks[0].id, completed=done, total=total),
+        )
+    outcome = settle(settings, contest, decision, maps, by=who, force=reason, dry_run=dry_run)
+    if as_json:
+        report(outcome, as_json=True)
+    else:
+        Console(highlight=False).print(_table(decision))
+    dry = " (dry run: nothing was written or moved)" if dry_run else ""
+    if outcome.verdict == "refused":
+        err.print(f"Refused: {outcome.reason}{dry}", soft_wrap=True, markup=False)
+        raise typer.Exit(1)
+    err.print(
+        f"Version {outcome.version} {outcome.verdict}: {outcome.reason}{dry}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
-def rollback(name: NameOption = MODEL_NAME, as_json: JsonOption = False) -> None:
+def rollback(
+    name: NameOption = MODEL_NAME,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why, for the record.")
+    ] = "no reason given",
+    by: ByOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Let the previous champion serve again."""
-    settings = load_settings()
-    _try(settings, f"models:/{_checked(name)}@previous")
-    _say(roll_back(settings.mlflow_uri, name), as_json)
+    version = roll_back(load_settings(), _checked(name), by=by or this_user(), reason=reason)
+    report(_brief(version), as_json=as_json, title=f"version {version.version} serves")
 
 
-def _try(settings: Settings, model: str) -> None:
-    open_repository(settings, model).close()
+def _table(decision: GateDecision) -> Table:
+    table = Table("", "check", "value", "limit", "", "in words")
+    for check in decision.checks:
+        table.add_row(
+            str(check.number),
+            check.name,
+            f"{check.value:.4g}",
+            "" if check.limit is None else f"{check.limit:.4g}",
+            "[green]passed[/]" if check.passed else "[bold red]failed[/]",
+            check.sentence,
+        )
+    return table
 
 
-def _say(version: ModelVersion, as_json: bool) -> None:
-    report(version, as_json=as_json, title=f"version {version.version} serves")
+def _decided(version: ModelVersion) -> str:
+    verdict = version.tags.get(TAG_PROMOTION)
+    return "" if verdict is None else f"{verdict} by {version.tags.get(f'{TAG_PROMOTION}.by', '?')}"
+
+
+def _brief(version: ModelVersion) -> dict[str, Any]:
+    """A version without the long texts of its run and its decisions."""
+    plain: dict[str, Any] = msgspec.to_builtins(version)
+    return {name: value for name, value in plain.items() if name not in ("params", "tags")}
 
 
 def _checked(name: str) -> str:

@@ -114,7 +114,9 @@ def process(
             name = stack.enter_context(instance_name(settings.home, group))
             settings = settings.model_copy(update={"instance": name})
         # One thread a run, and as many runs at once as there are cores: see Scorer.
-        repository = stack.enter_context(closing(open_repository(settings, model, threads=1)))
+        repository = stack.enter_context(
+            closing(open_repository(settings, model, threads=1, go_on=True))
+        )
         repository.follow(settings.model_refresh_s)
         # A job that is to end must not wait for ever; a service waits for its log.
         log = open_site_log(settings, site, stop, wait=not until_idle)

@@ -38,6 +38,36 @@ def wafer_map(
         str | None,
         typer.Option("--backbone", help="A timm model or one of ours (docs/models.md)."),
     ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", min=16, max=1024, help="Pixels of the canonical map.")
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            help="Start from these weights: a registered model, or a run's weights.safetensors.",
+            metavar="MODEL|FILE",
+        ),
+    ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--extra",
+            help="More maps to learn from, never judged on. May be given again.",
+            metavar="PATH|sim:SCENARIO",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option("--patience", min=1, help="Stop after so many epochs without a better one."),
+    ] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="torch.compile; pays in long runs on a GPU.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--fresh", help="Go on where the same command was killed."),
+    ] = True,
     alias: Annotated[
         str | None,
         typer.Option(
@@ -60,21 +90,27 @@ def wafer_map(
       fabpilot train wafer-map --data wm811k.npz
 
       fabpilot train wafer-map --data sim:mixed --budget 2m --alias challenger
+
+      fabpilot train wafer-map --data wm811k.npz --init models:/wafer-map@champion --budget 5m
+
+      torchrun --nproc-per-node 4 -m fabpilot train wafer-map --data wm811k.npz
     """
     settings = load_settings()
     seconds = parse_duration(budget)
     maps = load_named_maps(data, wafers=wafers, seed=seed)
     err.print(f"{len(maps)} maps of {maps.source}" + _skipped(maps.skipped))
+    more = [load_named_maps(name, wafers=wafers, seed=seed) for name in extra or ()]
     # torch takes seconds to import: not before the data is known to be good.
     from fabpilot.training import train_and_register
     from models.options import TrainOptions
 
-    chosen: dict[str, Any] = {} if backbone is None else {"backbone": backbone}
-    if epochs is not None:
-        chosen["epochs"] = epochs
+    wanted = {"backbone": backbone, "epochs": epochs, "size": size, "patience": patience}
+    chosen: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     if len(maps) < _FEW_MAPS:
         chosen["batch"] = 128
-    options = TrainOptions(budget_s=seconds, seed=seed, device=settings.device.value, **chosen)
+    options = TrainOptions(
+        budget_s=seconds, seed=seed, device=settings.device.value, compile=compile_, **chosen
+    )
     with (
         warnings.catch_warnings(),
         Progress(
@@ -96,6 +132,10 @@ def wafer_map(
             mlflow_uri=settings.mlflow_uri,
             alias=alias,
             out=out,
+            init=init,
+            extra=more,
+            checkpoints=settings.home / "training",
+            fresh=not resume,
             on_progress=lambda p: bar.update(
                 task,
                 completed=p.share,
@@ -107,6 +147,8 @@ def wafer_map(
                 f" macro-F1 {e.validation_macro_f1:.3f} on validation lots, {_clock(e.elapsed_s)}"
             ),
         )
+    if result is None:
+        return  # torchrun: the first process reports
     report(result, as_json=as_json, title="trained")
     err.print("Look at the run: mlflow ui --backend-store-uri " + settings.mlflow_uri)
 

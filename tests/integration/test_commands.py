@@ -178,7 +178,10 @@ def test_a_wrong_scenario_leaves_nothing_behind(home: Home) -> None:
         (("evaluate", "missing.onnx", "--data", "missing.npz"), "cannot be read"),
         (("train", "wafer-map", "--data", "missing.npz"), "cannot be read"),
         (("train", "wafer-map", "--data", "sim:mixed", "--budget", "soon"), "no duration"),
-        (("models", "promote"), "not found"),
+        (("models", "promote"), "no challenger"),
+        (("models", "promote", "--force"), "--reason"),
+        (("models", "promote", "--reason", "because"), "--force"),
+        (("models", "rollback"), "no previous champion"),
     ],
 )
 def test_mistakes_get_one_clear_message(home: Home, arguments: tuple[str, ...], said: str) -> None:

@@ -46,11 +46,11 @@ def test_the_champion_is_followed_through_promotion_and_rollback(store: tuple[st
     assert serving.refresh()
     assert serving.current().ref.version == "1"
     assert not serving.refresh()
-    promote(store[0], "wafer-map")
+    promote(store[0], "wafer-map", challenger=2, champion=1)
     assert serving.refresh()
     assert serving.current().ref.version == "2"
     assert serving.current().session.sha256 == list_versions(store[0], "wafer-map")[0].sha256
-    rollback(store[0], "wafer-map")
+    rollback(store[0], "wafer-map", why="test")
     assert serving.refresh()
     assert serving.current().ref.version == "1"
 

@@ -38,6 +38,25 @@ def test_the_shift_furthest_from_normal_is_named_with_its_side():
     assert "flow_sccm low" in say(shifts=(*shifts, *low))
 
 
+def test_an_unknown_pattern_asks_for_a_name():
+    text = say(
+        kind="unknown",
+        pattern="",
+        suspect_module="",
+        affected_count=7,
+        examined_count=20,
+        shifts=(),
+    )
+    assert text == "Unknown pattern on 7 of 20 wafers since 21:20; look at them and name it"
+
+
+def test_drift_says_what_changed_most():
+    shift = edge_ring_alert(3).shifts[0]
+    loc = type(shift)(variable="Loc", recipe_id="", mean=0.3, normal=0.1, spread=0.3, z=0.7)
+    text = say(kind="drift", pattern="", suspect_module="", examined_count=250, shifts=(loc,))
+    assert text == "The latest 250 wafers look different to the model since 21:20; Loc high"
+
+
 def test_times_carry_their_offset():
     assert full_time(0, "America/New_York") == "1969-12-31 19:00:00 -05:00"
     with pytest.raises(ConfigError, match="IANA"):

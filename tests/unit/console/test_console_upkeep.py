@@ -45,10 +45,27 @@ def test_who_labels_later_is_right(client):
     assert json.loads(latest["before"])["by"] == "kim"
 
 
-@pytest.mark.parametrize("patterns", [[], ["Spiral"], ["None", "Scratch"], list(PATTERNS)])
+@pytest.mark.parametrize(
+    "patterns", [[], ["Spi/ral"], ["x" * 41], ["any"], ["None", "Scratch"], list(PATTERNS)]
+)
 def test_labels_that_are_none_are_refused(client, patterns):
     assert client.post(WAFER, json={"patterns": patterns, "by": "kim"}).status_code == 422
     assert client.get("/api/v1/audit").json()["total"] == 0
+
+
+def test_an_engineer_names_a_new_pattern_and_it_is_offered_from_then_on(client, full):
+    answer = client.post(WAFER, json={"patterns": [" Half  moon"], "by": "kim"})
+    assert answer.json()["patterns"] == ["Half moon"]
+    (row,) = outbox(full)
+    event = decode((("ce_type", Label.ce_type.encode()),), row.value)
+    assert event.patterns == ("Half moon",)
+    assert 'data-pattern="Half moon"' in client.get("/models").text
+    assert ">Half moon</option>" in client.get("/wafers").text
+
+
+def test_a_known_pattern_has_one_spelling(client):
+    answer = client.post(WAFER, json={"patterns": ["edge ring", "Edge_Ring"], "by": "kim"})
+    assert answer.json()["patterns"] == ["Edge-Ring"]
 
 
 def test_labelled_wafers_leave_the_queue(client):

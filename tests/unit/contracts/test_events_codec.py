@@ -14,10 +14,11 @@ from contracts.arrays import Array
 from contracts.codec import dead_letter, decode, encode, header
 from contracts.errors import CodecError, DataError, RecordTooLargeError, UnknownTypeError
 from contracts.events import EVENT_TYPES, ReviewImage, WaferMap
+from contracts.labels import label_name
 from contracts.records import Record
 from contracts.schemas import schema_files
 from contracts.topics import MAX_RECORD_BYTES
-from tests.factories import sample_events, trace_with_times, wafer_grid, wafer_map
+from tests.factories import novel_prediction, sample_events, trace_with_times, wafer_grid, wafer_map
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
@@ -59,6 +60,38 @@ def test_sample_times_of_a_trace_are_optional_and_stay_readable() -> None:
     # What wrote before there were times, and what reads without knowing them.
     without = msgspec.structs.replace(event, times_ms=None)
     assert decode(message.headers, (GOLDEN / "fabpilot.trace.v1.msgpack").read_bytes()) == without
+
+
+def test_novelty_of_a_prediction_is_optional_and_stays_readable() -> None:
+    event = novel_prediction()
+    message = encode(event)
+    golden = (GOLDEN / "fabpilot.prediction.v1.novelty.msgpack").read_bytes()
+    assert decode(message.headers, golden) == event
+    plain = json.loads(msgspec.json.encode(event))
+    jsonschema.validate(plain, json.loads(schema_files()["fabpilot.prediction.v1.json"]))
+    without = msgspec.structs.replace(event, novelty=None)
+    old = (GOLDEN / "fabpilot.prediction.v1.msgpack").read_bytes()
+    assert decode(message.headers, old) == without
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 41, "a/b", "=1+1", "<b>", "any", "-", "a\x00b"])
+def test_what_cannot_name_a_pattern(name: str) -> None:
+    with pytest.raises(DataError, match="cannot name a pattern"):
+        label_name(name)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("half moon", "half moon"),
+        ("edge ring", "Edge-Ring"),
+        ("초승달", "초승달"),
+        ("none", "None"),
+    ],
+)
+def test_what_can_name_a_pattern(written: str, name: str) -> None:
+    assert label_name(written) == name
+    assert label_name(label_name(written)) == name
 
 
 @pytest.mark.parametrize("ce_type", sorted(EVENT_TYPES))

@@ -6,7 +6,7 @@ import pytest
 
 from contracts.errors import DatasetError
 from contracts.wafer_map import PATTERNS
-from models.data import from_lists, load_maps, pattern_name
+from models.data import MapSet, concat, from_lists, load_maps, pattern_name, save_maps
 
 
 def _ragged(**changes: Any) -> dict[str, Any]:
@@ -157,6 +157,15 @@ def test_maps_too_small_to_show_anything_are_skipped() -> None:
     assert (len(maps), maps.skipped) == (20, 1)
 
 
+def test_lots_are_those_of_the_source_or_25_neighbours() -> None:
+    grids = [np.ones((6, 6), dtype=np.uint8)] * 60
+    labels = ["None", "Loc"] * 30
+    known = from_lists(grids, labels, [place // 7 for place in range(60)], "with lots")
+    assert known.lots().tolist() == known.groups.tolist()
+    unknown = from_lists(grids, labels, list(range(100, 160)), "in order")
+    assert [int((unknown.lots() == lot).sum()) for lot in (4, 5, 6)] == [25, 25, 10]
+
+
 def test_lists_of_different_length_are_refused() -> None:
     with pytest.raises(DatasetError, match="2 labels"):
         from_lists([np.ones((6, 6), dtype=np.uint8)], ["None", "Loc"], [1], "tester")
@@ -195,3 +204,55 @@ def test_the_fingerprint_sees_maps_labels_names_and_order(tmp_path: Path) -> Non
     fingerprints = {maps.fingerprint() for maps in others}
     assert len(fingerprints) == len(others)
     assert first.fingerprint() not in fingerprints
+
+
+def _some(labels: list[str], seed: int) -> MapSet:
+    rng = np.random.default_rng(seed)
+    grids = [rng.integers(0, 3, size=(9, 8 + i % 2), dtype=np.uint8) for i in range(len(labels))]
+    return from_lists(grids, labels, list(range(len(labels))), f"set {seed}")
+
+
+def test_joined_sets_keep_the_first_ones_classes_in_their_places() -> None:
+    first = _some(["None", "Scratch", "None"], 1)
+    second = _some(["Half moon", "Scratch", "Donut"], 2)
+    both = concat(first, second, "both")
+    assert both.label_names == ("None", "Scratch", "Donut", "Half moon")
+    assert both.labels.tolist() == [0, 1, 0, 3, 1, 2]
+    assert both.groups.tolist() == [0, 1, 2, 3, 4, 5]
+    assert both.held_out is None
+    assert np.array_equal(both.grids[4], second.grids[1])
+
+
+def test_joined_sets_of_mixed_patterns(tmp_path: Path) -> None:
+    first = load_maps(_save(tmp_path / "first.npz", _stacked()))
+    second = load_maps(
+        _save(tmp_path / "second.npz", _stacked(label_names=np.array(["Half moon", "Scratch"])))
+    )
+    both = concat(first, second, "both")
+    assert both.label_names == ("Center", "Scratch", "Half moon")
+    assert not both.labels[:12, 2].any()
+    assert np.array_equal(both.labels[12:, 1:], second.labels)
+    with pytest.raises(DatasetError, match="several labels"):
+        concat(first, _some(["Loc", "None"], 1), "both")
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_saved_set_is_read_as_it_was(tmp_path: Path, mixed: bool) -> None:
+    maps = _some(["None", "Scratch", "None", "Half moon"], 1)
+    held_out = np.array([True, False, False, True])
+    labels = maps.one_hot() if mixed else maps.labels
+    maps = MapSet(
+        maps.grids, labels, maps.label_names, maps.groups, "x", multi_label=mixed, held_out=held_out
+    )
+    save_maps(maps, tmp_path / "maps.npz")
+    again = load_maps(tmp_path / "maps.npz")
+    assert again.fingerprint() == maps.fingerprint()
+    assert again.held_out is not None
+    assert np.array_equal(again.held_out, held_out)
+    assert np.array_equal(again.subset(np.array([3, 1])).held_out, [True, False])
+
+
+def test_a_set_that_contradicts_itself_about_what_is_held_out(tmp_path: Path) -> None:
+    arrays = _ragged(held_out=np.zeros(3, np.uint8))
+    with pytest.raises(DatasetError, match="held_out"):
+        load_maps(_save(tmp_path / "maps.npz", arrays))

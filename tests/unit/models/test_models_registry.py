@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient, artifacts
 
-from contracts.errors import RegistryError
-from contracts.model_file import TAG_FILE, TAG_SHA256
+from contracts.errors import ConflictError, RegistryError
+from contracts.model_file import TAG_ACCEPTED, TAG_FILE, TAG_SHA256
 from models.export import build_card, export_model
 from models.networks import WaferMapNet
 from models.registry import (
     RunRecord,
+    find_version,
     list_versions,
     log_and_register,
     promote,
     rollback,
     set_alias,
+    set_tags,
 )
 
 NAME = "wafer-map"
@@ -113,13 +115,34 @@ def test_the_first_is_champion_and_later_ones_challenge(three: tuple[str, str]) 
 
 def test_promotion_and_rollback(three: tuple[str, str]) -> None:
     store, name = three
-    assert promote(store, name).version == 3
+    assert promote(store, name, challenger=3, champion=1).version == 3
     assert _aliases(store, name) == {"champion": 3, "previous": 1}
-    assert rollback(store, name).version == 1
+    back = rollback(store, name, why="rolled back by kim: misses scratches")
+    assert back.version == 1
+    assert back.tags[TAG_ACCEPTED] == "rolled back by kim: misses scratches"
     assert _aliases(store, name) == {"champion": 1, "previous": 3}
-    assert rollback(store, name).version == 3
-    with pytest.raises(RegistryError, match="no challenger"):
-        promote(store, name)
+    assert rollback(store, name, why="again").version == 3
+
+
+def test_only_what_was_judged_is_promoted(three: tuple[str, str]) -> None:
+    """Somebody moved an alias while the challenger was judged."""
+    store, name = three
+    for challenger, champion in ((2, 1), (3, 2), (3, None)):
+        with pytest.raises(ConflictError, match="promote again"):
+            promote(store, name, challenger=challenger, champion=champion)
+    assert _aliases(store, name) == {"champion": 1, "challenger": 3}
+
+
+def test_a_version_is_found_by_alias_with_what_its_run_says(three: tuple[str, str]) -> None:
+    store, name = three
+    set_tags(store, name, 3, {"fabpilot.promotion": "refused"})
+    found = find_version(store, name, "challenger")
+    assert found is not None
+    assert (found.version, found.params["batch"]) == (3, "128")
+    assert found.holdout == ("cd" * 32)[:36]
+    assert found.tags["fabpilot.promotion"] == "refused"
+    assert find_version(store, name, "previous") is None
+    assert find_version(store, "nobody", "champion") is None
 
 
 def test_an_alias_can_be_set_and_must_name_a_version(three: tuple[str, str]) -> None:
@@ -133,15 +156,15 @@ def test_an_alias_can_be_set_and_must_name_a_version(three: tuple[str, str]) -> 
 def test_no_model_yet(store: str) -> None:
     assert list_versions(store, "nobody") == []
     with pytest.raises(RegistryError, match="not found"):
-        promote(store, "nobody")
+        promote(store, "nobody", challenger=1, champion=None)
     with pytest.raises(RegistryError, match="not found"):
-        rollback(store, "nobody")
+        rollback(store, "nobody", why="")
 
 
 def test_nothing_to_roll_back_to(store: str, model_file: Path) -> None:
     log_and_register(store, "tests", "fresh", model_file, RECORD)
     with pytest.raises(RegistryError, match="no previous"):
-        rollback(store, "fresh")
+        rollback(store, "fresh", why="")
 
 
 def test_a_missing_file_is_not_registered(store: str, tmp_path: Path) -> None:

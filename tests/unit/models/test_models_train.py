@@ -1,16 +1,21 @@
 import itertools
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from contracts.errors import ConfigError, DatasetError, DeviceError
+from contracts.errors import ConfigError, DatasetError, DeviceError, ModelFileError
 from models.average import WeightAverage
 from models.calibrate import best_thresholds, fit_temperature
+from models.checkpoint import CheckpointFile, run_key
 from models.data import MapSet
 from models.evaluate import calibration_error, evaluate
 from models.networks import BACKBONES, WaferMapNet
@@ -19,6 +24,7 @@ from models.replicas import Replicas
 from models.sampling import class_shares, epoch_order, prior_shift
 from models.splits import split_blocks
 from models.train import Trained, predictor, train
+from models.weights import load_weights, save_weights
 
 Drawn = Callable[[int, int], MapSet]
 QUICK = TrainOptions(
@@ -237,7 +243,9 @@ def test_rare_classes_are_shown_more_often(drawn: Drawn) -> None:
     true = np.array(list(maps.class_counts().values())) / len(maps)
     assert shown == pytest.approx(shares, abs=0.01)
     assert shown[1] > true[1]
-    assert prior_shift(maps, shares).numpy() == pytest.approx(np.log(true / shares), abs=1e-5)
+    assert prior_shift(maps.class_counts(), shares).numpy() == pytest.approx(
+        np.log(true / shares), abs=1e-5
+    )
     assert class_shares(maps, 0.0) is None
     unchanged = epoch_order(torch.from_numpy(maps.labels), None, torch.Generator().manual_seed(0))
     assert sorted(unchanged.tolist()) == list(range(len(maps)))
@@ -260,3 +268,107 @@ def test_thresholds_separate_what_can_be_separated() -> None:
     first, never_seen = best_thresholds(probabilities, truth)
     assert 0.2 < first <= 0.7
     assert never_seen == 0.5
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(drawn: Drawn, tmp_path: Path) -> None:
+    rest, validation = split_blocks(drawn(30, 0), seed=0)
+    options = replace(QUICK, epochs=3)
+    whole = train(rest, validation, options)
+    file = CheckpointFile(tmp_path, run_key(options, rest.fingerprint()))
+
+    def die_in_the_third_epoch(progress: Progress) -> None:
+        if progress.epoch == 3:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(rest, validation, options, checkpoint=file, on_progress=die_in_the_third_epoch)
+    epochs: list[EpochMetrics] = []
+    resumed = train(rest, validation, options, checkpoint=file, on_epoch=epochs.append)
+    assert [epoch.epoch for epoch in epochs] == [3]
+    assert (resumed.resumed_at, resumed.steps) == (2, whole.steps)
+    theirs = whole.net.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in resumed.net.state_dict().items())
+    assert not file.path.exists()
+
+
+def test_a_resumed_run_has_only_the_rest_of_its_budget(drawn: Drawn, tmp_path: Path) -> None:
+    rest, validation = split_blocks(drawn(30, 0), seed=0)
+    options = replace(QUICK, epochs=None, budget_s=100.0)
+    file = CheckpointFile(tmp_path, "run")
+
+    def die(epoch: EpochMetrics) -> None:
+        if epoch.epoch == 3:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(rest, validation, options, checkpoint=file, on_epoch=die, clock=FakeClock(1.0))
+    clock = FakeClock(1.0)
+    resumed = train(rest, validation, options, checkpoint=file, clock=clock)
+    assert resumed.resumed_at == 2
+    assert clock.now_s < 100.0
+    assert resumed.elapsed_s == pytest.approx(100.0, abs=3.0)
+
+
+def test_a_damaged_checkpoint_says_what_to_do(drawn: Drawn, tmp_path: Path) -> None:
+    rest, validation = split_blocks(drawn(30, 0), seed=0)
+    file = CheckpointFile(tmp_path, "run")
+    file.path.write_bytes(b"half of a checkpoint")
+    with pytest.raises(DatasetError, match="remove it"):
+        train(rest, validation, QUICK, checkpoint=file)
+
+
+def test_patience_keeps_the_best_epoch(drawn: Drawn) -> None:
+    rest, validation = split_blocks(drawn(30, 0), seed=0)
+    options = replace(QUICK, epochs=40, patience=2, learning_rate=1e-6)
+    trained = train(rest, validation, options)
+    scores = [epoch.validation_macro_f1 for epoch in trained.history]
+    assert trained.stopped_by == "patience"
+    assert len(scores) == scores.index(max(scores)) + 3 < 40
+
+
+def test_training_goes_on_from_weights_with_a_class_more(
+    learned: tuple[Trained, MapSet], drawn: Drawn, tmp_path: Path
+) -> None:
+    trained, held = learned
+    save_weights(trained.net, trained.labels, tmp_path / "weights.safetensors")
+    weights = load_weights(tmp_path / "weights.safetensors")
+    rest, validation = split_blocks(drawn(80, 5), seed=0)
+    names = (*rest.label_names, "Zebra")
+    more, val = replace(rest, label_names=names), replace(validation, label_names=names)
+    short = replace(QUICK, epochs=1, learning_rate=1e-6)
+    tuned = train(more, val, short, init=weights)
+    judged = evaluate(predictor(tuned.net), tuned.labels, False, tuned.thresholds, held, QUICK.size)
+    assert tuned.labels == names
+    assert judged.accuracy > 0.9
+    with pytest.raises(ModelFileError, match="--backbone mapnet_xs"):
+        train(rest, validation, replace(short, backbone="mapnet_s"), init=weights)
+
+
+def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        load_weights(path)
+    path.write_bytes(b"\x80\x04 pickled")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        load_weights(path)
+
+
+def test_two_processes_train_one_network(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run(
+        [*command, str(root / "tests" / "team_worker.py"), str(tmp_path)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=240,
+        capture_output=True,
+    )
+    leader, follower = (torch.load(tmp_path / f"{n}.pt") for n in ("leader", "follower"))
+    assert leader["steps"] == follower["steps"] > 0
+    for name, value in leader["weights"].items():
+        assert torch.equal(value, follower["weights"][name])

@@ -1,5 +1,6 @@
 """A broken or missing model never replaces a working one; a good one is swapped between batches."""
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from contracts.clock import ManualClock
 from contracts.errors import CodecError, ModelError, RegistryError, WaferMapError
 from contracts.events import Prediction
 from serving.device import Device
-from serving.repository import FileSource, ModelRef, ModelRepository
+from serving.repository import FileSource, LastGood, ModelRef, ModelRepository
 from serving.scorer import Scorer
+from streaming.deadline import Deadline
 from tests.factories import sample_events, wafer_map
 from tests.model_files import write_model
 
@@ -25,12 +27,13 @@ class Registry:
         self.path = path
         self.version = "1"
         self.sha256: str | None = None
+        self.accepted = ""
         self.error: Exception | None = None
 
     def resolve(self) -> ModelRef:
         if self.error:
             raise self.error
-        return ModelRef("wafer-map", self.version, self.sha256)
+        return ModelRef("wafer-map", self.version, self.sha256, self.accepted)
 
     def fetch(self, ref: ModelRef) -> Path:
         return self.path
@@ -91,6 +94,122 @@ def test_a_bad_version_never_replaces_a_good_one(registry: Registry, trouble: st
     write_model(registry.path, seed=2)
     assert repository.refresh()
     assert repository.status.error == ""
+
+
+def test_a_version_that_names_fewer_patterns_needs_a_decision(registry: Registry) -> None:
+    repository = repository_of(registry)
+    repository.refresh()
+    registry.version = "2"
+    write_model(registry.path, labels=("None", "Center"))
+    assert not repository.refresh()
+    assert "cannot name Donut" in repository.status.error
+    assert "models rollback" in repository.status.error
+    assert repository.current().ref.version == "1"
+    registry.accepted = "forced by kim: a smaller product"
+    assert repository.refresh()
+    assert repository.current().session.card.labels == ("None", "Center")
+
+
+def test_more_patterns_and_no_none_are_welcome(registry: Registry) -> None:
+    write_model(registry.path, labels=("None", "Center"))
+    repository = repository_of(registry)
+    repository.refresh()
+    registry.version = "2"
+    write_model(registry.path, labels=("Center", "Donut", "Scratch"))
+    assert repository.refresh()
+    # What was decided about a version later makes it no other version.
+    registry.accepted = "rolled back to"
+    assert not repository.refresh()
+
+
+@pytest.fixture
+def last_good(tmp_path: Path) -> LastGood:
+    return LastGood(tmp_path / "deep" / "champion.json")
+
+
+def remembering(registry: Registry, last_good: LastGood) -> ModelRepository:
+    return ModelRepository(registry, Device.CPU, last_good=last_good, clock=ManualClock(42))
+
+
+def test_a_start_without_the_registry_goes_on_with_the_last_good_model(
+    registry: Registry, last_good: LastGood
+) -> None:
+    registry.error = RegistryError("HTTP 500")
+    with pytest.raises(RegistryError, match="HTTP 500"):
+        remembering(registry, last_good).refresh()
+    registry.error = None
+    first = remembering(registry, last_good)
+    first.refresh()
+    registry.error = RegistryError("HTTP 500")
+    again = remembering(registry, last_good)
+    assert again.refresh()
+    assert again.current().ref == first.current().ref
+    assert again.current().session.sha256 == first.current().session.sha256
+    assert again.status.error == "HTTP 500"
+    registry.error = None
+    assert not again.refresh()
+    assert again.status.error == ""
+
+
+def test_a_start_with_a_bad_version_goes_on_with_the_last_good_model(
+    registry: Registry, last_good: LastGood, tmp_path: Path
+) -> None:
+    remembering(registry, last_good).refresh()
+    registry.version, registry.path = "2", tmp_path / "bad.onnx"
+    registry.path.write_bytes(b"cut off")
+    again = remembering(registry, last_good)
+    assert again.refresh()
+    assert (again.current().ref.version, again.status.refused) == ("1", "2")
+    write_model(registry.path, labels=("None", "Center"))
+    fewer = remembering(registry, last_good)
+    assert fewer.refresh()
+    assert (fewer.current().ref.version, fewer.status.refused) == ("1", "2")
+
+
+@pytest.mark.parametrize("trouble", ["gone", "changed", "record"])
+def test_a_last_good_model_that_is_of_no_use(
+    registry: Registry, last_good: LastGood, tmp_path: Path, trouble: str
+) -> None:
+    registry.sha256 = hashlib.sha256(registry.path.read_bytes()).hexdigest()
+    remembering(registry, last_good).refresh()
+    if trouble == "gone":
+        registry.path.unlink()
+    elif trouble == "changed":
+        write_model(registry.path, seed=1)
+    else:
+        (tmp_path / "deep" / "champion.json").write_text("{}")
+    registry.error = RegistryError("HTTP 500")
+    with pytest.raises(RegistryError, match="HTTP 500"):
+        remembering(registry, last_good).refresh()
+
+
+def test_a_disk_that_cannot_be_written_stops_no_model(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    repository = remembering(registry, LastGood(tmp_path / "file" / "champion.json"))
+    assert repository.refresh()
+
+
+def test_following_outlives_an_answer_that_nobody_foresaw(registry: Registry) -> None:
+    repository = repository_of(registry)
+    repository.refresh()
+    asked, resolve = threading.Event(), registry.resolve
+
+    def strange() -> ModelRef:
+        if asked.is_set():
+            return resolve()
+        asked.set()
+        registry.version = "2"
+        raise KeyError("an answer of another kind")
+
+    registry.resolve = strange  # type: ignore[method-assign]
+    repository.follow(0.01)
+    try:
+        deadline = Deadline(20.0)
+        while repository.current().ref.version != "2":
+            assert not deadline.passed
+            threading.Event().wait(0.01)
+    finally:
+        repository.close()
 
 
 def test_following_swaps_without_being_asked(registry: Registry) -> None:
