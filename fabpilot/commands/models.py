@@ -10,6 +10,7 @@ from rich.table import Table
 
 from contracts.clock import rfc3339
 from contracts.errors import ConfigError
+from fabpilot.commands import quantize
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import err, progress_bar, report
 from fabpilot.promotion import (
@@ -181,4 +182,5 @@ def register(app: typer.Typer) -> None:
     models.command("list")(list_)
     models.command("promote")(promote)
     models.command("rollback")(rollback)
+    quantize.register(models)
     app.add_typer(models, name="models")
