@@ -69,6 +69,8 @@ class ModelSpeed(msgspec.Struct, frozen=True):
         ort_over_torch_latency: how many times sooner ONNX Runtime (float32) answers.
         torch_threads: which setting was the better one, per call at batch 128 and at batch 1.
         rounds: in which each had its turn.
+        cores_got: share of the cores this process had during the figures per second; well below 1,
+            other work was in the way and they are rough.
     """
 
     model: str
@@ -92,6 +94,7 @@ class ModelSpeed(msgspec.Struct, frozen=True):
     ort_over_torch_latency: float
     torch_threads: tuple[int, int]
     rounds: int
+    cores_got: float
 
 
 def measure_model(
@@ -116,7 +119,7 @@ def measure_model(
     network = _torch_network(card)
     reference = reference_file()
     reference_maps = golden_batch(read_card(reference), BATCH)
-    rates = interleaved(
+    timed = interleaved(
         {
             **{key: turn(file_runner(file), several, seconds) for key, file in files.items()},
             "reference": turn(file_runner(reference), reference_maps, seconds),
@@ -126,7 +129,7 @@ def measure_model(
         },
         rounds,
     )
-    best = {key: max(found) for key, found in rates.items()}
+    best = timed.best
     torch_per_s = max(best["torch, all"], best["torch, one"])
     waits = _latencies(files, network, one, rounds, seconds)
     return ModelSpeed(
@@ -154,6 +157,7 @@ def measure_model(
             waits["torch"].threads,
         ),
         rounds=rounds,
+        cores_got=timed.cores_got,
     )
 
 
