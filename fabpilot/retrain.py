@@ -8,6 +8,7 @@
 """
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,7 @@ from fabpilot.map_data import load_named_maps, part_of
 from fabpilot.promotion import Outcome, find_contest, judge, settle, this_user
 from fabpilot.settings import Settings
 from fabpilot.shadow import Shadow, ShadowReport, recorded_maps
-from fabpilot.training import TrainReport, train_and_register
+from fabpilot.training import Origin, TrainReport, train_and_register
 from fabpilot.wiring import MODEL_NAME, open_repository
 from models.data import MapSet, load_maps, save_maps
 from models.options import TrainOptions
@@ -123,7 +124,7 @@ def retrain(
     maps, path = _kept(settings, together)
     people = ", ".join(f"{name} {count}" for name, count in confirmed.people.items())
     say(f"{len(confirmed.maps)} confirmed maps ({people}); {len(maps)} in all")
-    trained = _train(settings, champion, maps, options, on_progress)
+    trained = _train(settings, champion, maps, path, options, on_progress)
     contest = find_contest(settings, MODEL_NAME)
     say(f"version {contest.challenger.version} in shadow beside version {champion.version}")
     seen = wafers() if wafers is not None else recorded_maps(log, sites, options.shadow)
@@ -193,6 +194,7 @@ def _train(
     settings: Settings,
     champion: ModelVersion,
     maps: MapSet,
+    path: Path,
     options: RetrainOptions,
     on_progress: Callable[[str, float], None],
 ) -> TrainReport:
@@ -209,12 +211,18 @@ def _train(
         size=int(champion.params.get("size", given.size)),
         batch=128 if len(maps) < _FEW_MAPS else given.batch,
     )
+    init = f"models:/{MODEL_NAME}/{champion.version}"
+    again = ["fabpilot", "train", "wafer-map", "--data", str(path.resolve()), "--init", init]
+    again += ["--backbone", chosen.backbone, "--size", str(chosen.size), "--seed", str(chosen.seed)]
+    again += ["--budget", f"{chosen.budget_s:g}s"] if chosen.budget_s else []
+    again += ["--epochs", str(chosen.epochs)] if chosen.epochs else []
     report = train_and_register(
         maps,
         chosen,
+        origin=Origin(data=str(path.resolve()), command=shlex.join(again)),
         mlflow_uri=settings.mlflow_uri,
         alias=CHALLENGER,
-        init=f"models:/{MODEL_NAME}/{champion.version}",
+        init=init,
         on_progress=lambda progress: on_progress("training", progress.share),
     )
     if report is None:

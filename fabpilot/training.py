@@ -1,10 +1,9 @@
 """From maps to a registered model: split, train, judge, export, log, register."""
 
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,18 +14,21 @@ import structlog
 
 from fabpilot import __version__
 from fabpilot.map_data import HOLDOUT, part_of
+from fabpilot.model_report import ModelReport, write_report
 from fabpilot.wiring import MODEL_NAME
 from models.checkpoint import CheckpointFile, run_key
 from models.data import MapSet, concat
-from models.evaluate import EvaluationReport, evaluate
-from models.export import build_card, export_model
+from models.evaluate import EvaluationReport, judge, predict_all
+from models.export import build_card, export_model, reference_of
+from models.mistakes import worst_mistakes
+from models.notices import class_table, notice
 from models.options import EpochMetrics, Progress, TrainOptions
 from models.registry import RunRecord, fetch_run_file, log_and_register
 from models.splits import split_blocks, without_duplicates
-from models.train import Trained, predictor, train
+from models.train import predictor, train
 from models.weights import WEIGHTS_FILE, Weights, load_weights, save_weights
 
-__all__ = ["TrainReport", "train_and_register"]
+__all__ = ["Origin", "TrainReport", "train_and_register"]
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +36,26 @@ _EXPERIMENT = "wafer-map"
 # Share of the training lots on which temperature and thresholds are chosen.
 _VALIDATION = 0.06
 _VALIDATION_SEED = 1
+_RESAMPLES = 1000
+_SHOWN_MISTAKES = 36
+# Of the training part, for what drift is measured against.
+_REFERENCE_MAPS = 4000
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the maps of a run can be had again, and how the run is made again.
+
+    Attributes:
+        data: what `--data` would be: an absolute path or `sim:SCENARIO`.
+        wafers: with `sim:SCENARIO`, how many.
+        seed: with `sim:SCENARIO`, of the fab.
+        command: complete, with every default spelled out.
+    """
+
+    data: str
+    wafers: int = 0
+    seed: int = 0
+    command: str
 
 
 class TrainReport(msgspec.Struct, frozen=True):
@@ -43,6 +65,7 @@ class TrainReport(msgspec.Struct, frozen=True):
         model: where it is registered, as `models:/NAME/VERSION`.
         aliases: what it is called there now.
         n: held-out maps it was judged on; `accuracy` to `ece` are of those.
+        intervals: 95 %, by resampling lots.
         resumed_at: epochs that a killed run of the same command had done before.
         seconds: in all, from loaded maps to the registered version.
     """
@@ -58,6 +81,7 @@ class TrainReport(msgspec.Struct, frozen=True):
     macro_f1: float
     per_class_f1: dict[str, float]
     ece: float
+    intervals: dict[str, tuple[float, float]]
     exact_match: float | None
     epochs: int
     stopped_by: str
@@ -69,6 +93,7 @@ def train_and_register(
     maps: MapSet,
     options: TrainOptions,
     *,
+    origin: Origin,
     mlflow_uri: str,
     alias: str | None,
     out: Path | None = None,
@@ -84,6 +109,7 @@ def train_and_register(
     Args:
         maps: all of them; some lots are held out and never trained on.
         options: how to train.
+        origin: of `maps`, for whoever judges or trains again.
         mlflow_uri: of the registry.
         alias: whom it becomes; None: champion if there is none, else challenger.
         out: also put the model file here.
@@ -139,18 +165,14 @@ def train_and_register(
     )
     if not trained.leads:
         return None
-    judged = evaluate(
-        predictor(trained.net),
-        trained.labels,
-        trained.multi_label,
-        trained.thresholds,
-        holdout,
-        options.size,
-    )
+    probabilities = predict_all(predictor(trained.net), holdout, options.size)
+    how = (trained.labels, trained.multi_label, trained.thresholds)
+    judged = judge(probabilities, *how, holdout, resamples=_RESAMPLES)
     card = build_card(
         trained.net,
         labels=trained.labels,
         thresholds=trained.thresholds,
+        reference=reference_of(trained.net, _sample(real).canonical(options.size)),
         size=options.size,
         examples=_examples(holdout, options.size),
         data_fingerprint=fingerprint,
@@ -158,20 +180,44 @@ def train_and_register(
         code_version=__version__,
         name=MODEL_NAME,
     )
+    parts = {"training": training, "validation": validation, "holdout": holdout}
     with tempfile.TemporaryDirectory(prefix="fabpilot-model-") as folder:
         path, kept = Path(folder) / "model.onnx", Path(folder) / WEIGHTS_FILE
         export_model(trained.net, card, path)
         save_weights(trained.net, trained.labels, kept)
-        record = _record(
-            maps, {"training": training, "validation": validation, "holdout": holdout}, trained
+        pages = write_report(
+            ModelReport(
+                title=f"{MODEL_NAME}: {options.backbone}",
+                facts={"command": origin.command, "data": maps.source, "seed": str(options.seed)},
+                judged=judged,
+                mistakes=worst_mistakes(probabilities, *how, holdout, _SHOWN_MISTAKES),
+                robustness={},
+                latency_ms={},
+                classes=class_table(parts),
+                notice=notice(training.source),
+            ),
+            Path(folder) / "report",
         )
-        record = replace(
-            record,
-            params={**record.params, "init": init or "", "extra": _sources(extra)},
-            metrics={**judged.metrics(), **_per_class(judged)},
-            labels=judged.labels,
-            confusion=judged.confusion,
-            files=(kept,),
+        record = RunRecord(
+            params={
+                **options.params(),
+                "data": maps.source,
+                "data_argument": origin.data,
+                "wafers": origin.wafers,
+                "data_seed": origin.seed,
+                "init": init or "",
+                "extra": ", ".join(more.source for more in extra),
+                "holdout_share": HOLDOUT,
+                "precision_used": trained.precision,
+                "device_used": trained.device,
+            },
+            epochs=[(epoch.epoch, epoch.metrics()) for epoch in trained.history],
+            metrics={**judged.metrics(), **_per_class(judged), **_ends(judged)},
+            datasets={
+                role: (part.source, part.fingerprint(), len(part)) for role, part in parts.items()
+            },
+            tags={"fabpilot.version": __version__, "fabpilot.command": origin.command},
+            files=(kept, *pages),
         )
         version = log_and_register(mlflow_uri, _EXPERIMENT, MODEL_NAME, path, record, alias=alias)
         if out is not None:
@@ -189,29 +235,12 @@ def train_and_register(
         macro_f1=judged.macro_f1,
         per_class_f1=judged.per_class_f1,
         ece=judged.ece,
+        intervals=dict(judged.intervals),
         exact_match=judged.exact_match,
         epochs=len(trained.history),
         stopped_by=trained.stopped_by,
         seconds=time.perf_counter() - began,
         resumed_at=trained.resumed_at,
-    )
-
-
-def _record(maps: MapSet, parts: Mapping[str, MapSet], trained: Trained) -> RunRecord:
-    """What is known of a run before it is judged."""
-    return RunRecord(
-        params={
-            **trained.options.params(),
-            "data": maps.source,
-            "holdout_share": HOLDOUT,
-            "precision_used": trained.precision,
-            "device_used": trained.device,
-        },
-        epochs=[(epoch.epoch, epoch.metrics()) for epoch in trained.history],
-        datasets={
-            role: (part.source, part.fingerprint(), len(part)) for role, part in parts.items()
-        },
-        tags={"fabpilot.version": __version__, "fabpilot.command": _command()},
     )
 
 
@@ -222,10 +251,6 @@ def _relabelled(part: MapSet, training: MapSet) -> MapSet:
         labels = np.pad(part.labels, ((0, 0), (0, missing)))
         return replace(part, labels=labels, label_names=training.label_names)
     return replace(part, label_names=training.label_names)
-
-
-def _sources(sets: Sequence[MapSet]) -> str:
-    return ", ".join(one.source for one in sets)
 
 
 def _weights(init: str, mlflow_uri: str) -> Weights:
@@ -242,10 +267,20 @@ def _examples(maps: MapSet, size: int) -> npt.NDArray[np.uint8]:
     return maps.subset(np.concatenate(rows)).canonical(size)
 
 
+def _sample(maps: MapSet) -> MapSet:
+    """As many as a mean needs, evenly spread over the lots."""
+    rows = np.unique(np.linspace(0, len(maps) - 1, _REFERENCE_MAPS).astype(np.int64))
+    return maps.subset(rows)
+
+
 def _per_class(judged: EvaluationReport) -> dict[str, float]:
     return {f"f1_{name}": value for name, value in judged.per_class_f1.items()}
 
 
-def _command() -> str:
-    """The command that makes this model again, without this machine's paths to the program."""
-    return " ".join(["fabpilot", *sys.argv[1:]])
+def _ends(judged: EvaluationReport) -> dict[str, float]:
+    """Both ends of every interval."""
+    return {
+        f"{name}_{side}": value
+        for name, ends in judged.intervals.items()
+        for side, value in zip(("low", "high"), ends, strict=True)
+    }

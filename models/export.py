@@ -18,17 +18,19 @@ from contracts.model_file import (
     METADATA_KEY,
     OUTPUT_NAMES,
     ModelCard,
+    Reference,
     encode_card,
 )
 from models.networks import WaferMapNet
 
-__all__ = ["OPSET", "PARITY_LIMIT", "build_card", "check_parity", "export_model"]
+__all__ = ["OPSET", "PARITY_LIMIT", "build_card", "check_parity", "export_model", "reference_of"]
 
 OPSET = 17
 # float32 sums in another order differ by about 1e-6; ten times more than a hundred of those.
 PARITY_LIMIT = 1e-4
 _PARITY_BATCHES = (1, 3, 17)
 _GOLDEN_MAPS = 8
+_REFERENCE_BATCH = 256
 
 
 def build_card(
@@ -42,6 +44,7 @@ def build_card(
     metrics: dict[str, float],
     code_version: str,
     name: str = "wafer-map",
+    reference: Reference | None = None,
 ) -> ModelCard:
     """The card of a network, with what it says about a few examples as its golden batch.
 
@@ -55,6 +58,7 @@ def build_card(
         metrics: measured on held-out maps.
         code_version: of fabpilot.
         name: the registered name.
+        reference: from `reference_of`.
     """
     rows = np.unique(np.linspace(0, len(examples) - 1, _GOLDEN_MAPS).astype(np.int64))
     golden = np.ascontiguousarray(examples[rows])
@@ -73,6 +77,28 @@ def build_card(
         code_version=code_version,
         golden_maps=Array.of(golden),
         golden_probabilities=Array.of(probabilities),
+        reference=reference,
+    )
+
+
+def reference_of(net: WaferMapNet, maps: npt.NDArray[np.uint8]) -> Reference:
+    """What known wafers look like to a network, for whoever watches for drift.
+
+    Args:
+        net: trained and calibrated.
+        maps: (N, S, S) uint8, of the population that it will serve.
+    """
+    embeddings, probabilities = [], []
+    with torch.inference_mode():
+        for part in torch.split(torch.from_numpy(maps), _REFERENCE_BATCH):
+            outputs = net.eval()(part)
+            embeddings.append(outputs.embedding)
+            probabilities.append(outputs.probabilities)
+    embedding = torch.cat(embeddings)
+    return Reference(
+        embedding_mean=Array.of(embedding.mean(dim=0).numpy()),
+        embedding_scale=Array.of(embedding.std(dim=0).numpy()),
+        class_shares=Array.of(torch.cat(probabilities).mean(dim=0).numpy()),
     )
 
 

@@ -23,7 +23,7 @@ class TrainOptions:
         batch: maps a step.
         learning_rate: at its peak, for AdamW.
         weight_decay: for AdamW, on matrices and kernels.
-        label_smoothing: for single labels.
+        label_smoothing: how far a yes or no is from certain.
         ema_decay: of the averaged weights, which are the ones kept.
         balance: classes are drawn in proportion to count ** (1 - balance): 0 as they come, 1 all
             alike. Single labels only.
@@ -40,7 +40,7 @@ class TrainOptions:
     """
 
     budget_s: float | None = 900.0
-    epochs: int | None = 40
+    epochs: int | None = 120
     backbone: str = "mapnet_s"
     size: int = 64
     batch: int = 256

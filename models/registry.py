@@ -14,6 +14,7 @@ address of an MLflow server. Nothing here touches MLflow's global state.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -366,7 +367,7 @@ def _log(client: MlflowClient, run_id: str, record: RunRecord) -> None:
                     name=role,
                     digest=fingerprint[:36],
                     source_type="local",
-                    source=source,
+                    source=json.dumps({"uri": source}),
                     profile=f'{{"maps": {maps}, "sha256": "{fingerprint}"}}',
                 ),
                 tags=[InputTag("mlflow.data.context", role)],

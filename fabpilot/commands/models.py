@@ -10,8 +10,8 @@ from rich.table import Table
 
 from contracts.clock import rfc3339
 from contracts.errors import ConfigError
-from fabpilot.commands import quantize
 from fabpilot.commands.options import JsonOption
+from fabpilot.commands.quantize import register as register_quantize
 from fabpilot.output import err, progress_bar, report
 from fabpilot.promotion import (
     blind,
@@ -182,5 +182,5 @@ def register(app: typer.Typer) -> None:
     models.command("list")(list_)
     models.command("promote")(promote)
     models.command("rollback")(rollback)
-    quantize.register(models)
+    register_quantize(models)
     app.add_typer(models, name="models")

@@ -1,8 +1,10 @@
 """`fabpilot train wafer-map`: from labelled maps to a registered model."""
 
+import shlex
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -12,6 +14,10 @@ from fabpilot.duration import parse_duration
 from fabpilot.map_data import load_named_maps
 from fabpilot.output import err, report
 from fabpilot.settings import load_settings
+
+if TYPE_CHECKING:
+    from fabpilot.training import Origin
+    from models.options import TrainOptions
 
 __all__ = ["register"]
 
@@ -129,6 +135,7 @@ def wafer_map(
         result = train_and_register(
             maps,
             options,
+            origin=_origin(data, wafers, options, init, extra or []),
             mlflow_uri=settings.mlflow_uri,
             alias=alias,
             out=out,
@@ -151,6 +158,32 @@ def wafer_map(
         return  # torchrun: the first process reports
     report(result, as_json=as_json, title="trained")
     err.print("Look at the run: mlflow ui --backend-store-uri " + settings.mlflow_uri)
+
+
+def _origin(
+    data: str, wafers: int, options: "TrainOptions", init: str | None, extra: Sequence[str]
+) -> "Origin":
+    """The command with every default spelled out: defaults change, a run's record must not."""
+    from fabpilot.training import Origin
+
+    named = [_absolute(name) for name in (data, *extra)]
+    asked: dict[str, object] = {"data": named[0], "wafers": wafers, "seed": options.seed}
+    asked |= {"budget": f"{options.budget_s:g}s", "epochs": options.epochs}
+    asked |= {"backbone": options.backbone, "size": options.size, "patience": options.patience}
+    asked |= {"init": _absolute(init) if init else None}
+    words = ["fabpilot", "train", "wafer-map"]
+    for name, value in asked.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    for name in named[1:]:
+        words += ["--extra", name]
+    words += ["--compile"] if options.compile else []
+    command = f"FABPILOT_DEVICE={options.device} {shlex.join(words)}"
+    return Origin(data=named[0], wafers=wafers, seed=options.seed, command=command)
+
+
+def _absolute(name: str) -> str:
+    """A file's whole path; other names, of models and scenarios, as they are."""
+    return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
 def _skipped(count: int) -> str:
