@@ -67,7 +67,7 @@ def build_card(
     stride = "x".join(str(side) for side in _heatmap_shape(net, size))
     return ModelCard(
         name=name,
-        architecture=f"{net.backbone_name}, 3 channels, heatmap {stride}",
+        architecture=f"{net.backbone_name}, 3 channels, {net.views} views, heatmap {stride}",
         labels=labels,
         multi_label=net.multi_label,
         thresholds=thresholds,

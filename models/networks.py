@@ -15,7 +15,16 @@ from torch.nn import functional
 
 from contracts.errors import ConfigError
 
-__all__ = ["BACKBONES", "DEFAULT_BACKBONE", "Outputs", "Scores", "WaferMapNet", "make_backbone"]
+__all__ = [
+    "BACKBONES",
+    "DEFAULT_BACKBONE",
+    "Outputs",
+    "Scores",
+    "WaferMapNet",
+    "make_backbone",
+    "turned",
+    "turned_back",
+]
 
 DEFAULT_BACKBONE = "mapnet_s"
 
@@ -86,6 +95,28 @@ class Outputs(NamedTuple):
     heatmap: Tensor
 
 
+# Symmetries of the square, numbered as in `augment.dihedral`: the quarter turns, then mirrors.
+_ELEMENTS = (0, 3, 5, 6, 1, 2, 4, 7)
+
+
+def turned(maps: Tensor, element: int) -> Tensor:
+    """`maps` (..., S, S) under a symmetry of the square; see `models.augment.dihedral`."""
+    if element & 1:
+        maps = maps.flip(-1)
+    if element & 2:
+        maps = maps.flip(-2)
+    return maps.transpose(-1, -2) if element & 4 else maps
+
+
+def turned_back(maps: Tensor, element: int) -> Tensor:
+    """The inverse of `turned`."""
+    if element & 4:
+        maps = maps.transpose(-1, -2)
+    if element & 2:
+        maps = maps.flip(-2)
+    return maps.flip(-1) if element & 1 else maps
+
+
 class WaferMapNet(nn.Module):
     """Canonical maps in, probabilities, embedding and heatmap out.
 
@@ -94,6 +125,9 @@ class WaferMapNet(nn.Module):
         classes: C.
         multi_label: independent probabilities rather than one distribution.
         none_index: which class is 'None' (no pattern), if any; it gets no heatmap.
+        views: quarter turns (4), also mirrored (8), of a map that are looked at and averaged when
+            the network serves; 1 looks once. A wafer has no up, so each is as good as the others,
+            and their mean is surer; the price is as many times the arithmetic.
     """
 
     temperature: Tensor
@@ -107,8 +141,10 @@ class WaferMapNet(nn.Module):
         *,
         multi_label: bool = False,
         none_index: int | None = None,
+        views: int = 1,
     ) -> None:
         super().__init__()
+        self.views = views
         self.backbone_name = backbone
         self.multi_label = multi_label
         self.backbone = make_backbone(backbone)
@@ -166,8 +202,31 @@ class WaferMapNet(nn.Module):
         return torch.cat((features.mean(dim=(2, 3)), features.amax(dim=(2, 3))), dim=1)
 
     def logits(self, maps: Tensor) -> Tensor:
-        """Raw scores (N, C) for training, before calibration."""
+        """Raw scores (N, C) of one look, for training, before calibration."""
         scores: Tensor = self.head(self.pool(self.features(maps)))
+        return scores
+
+    def look(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, D, h, w) and embedding (N, 2 D), averaged over the views.
+
+        The features are turned back before they are averaged, so places stay places.
+        """
+        if self.views == 1:
+            features = self.features(maps)
+            return features, self.pool(features)
+        elements = _ELEMENTS[: self.views]
+        seen = self.features(torch.cat([turned(maps, element) for element in elements]))
+        parts = seen.reshape(len(elements), -1, *seen.shape[1:])
+        embedding = self.pool(seen).reshape(len(elements), -1, 2 * seen.shape[1]).mean(dim=0)
+        back = [turned_back(part, element) for part, element in zip(parts, elements, strict=True)]
+        return torch.stack(back).mean(dim=0), embedding
+
+    def scores(self, maps: Tensor) -> Tensor:
+        """Raw scores (N, C) of all views, which are those to calibrate.
+
+        The head is linear: of the mean embedding it gives the mean of the scores.
+        """
+        scores: Tensor = self.head(self.look(maps)[1])
         return scores
 
     def forward(self, maps: Tensor) -> Outputs:
@@ -176,8 +235,7 @@ class WaferMapNet(nn.Module):
         Args:
             maps: (N, S, S) uint8, see `contracts.wafer_map`.
         """
-        features = self.features(maps)
-        embedding = self.pool(features)
+        features, embedding = self.look(maps)
         scores = self.head(embedding) / self.temperature + self.bias
         probabilities = torch.sigmoid(scores) if self.multi_label else torch.softmax(scores, dim=1)
         return Outputs(probabilities, embedding, self._heatmap(features, probabilities, maps))

@@ -31,6 +31,8 @@ class TrainOptions:
         seed: of weights, draws and augmentation.
         device: 'auto', 'cpu' or 'cuda'; cuda fails rather than train on the CPU.
         precision: 'auto' tries bfloat16 against float32 for a moment and takes the faster.
+        views: 1, 4 or 8 turns of a map that are averaged when the model serves, see
+            `networks.WaferMapNet`. Training is the same.
         patience: stop after this many epochs without a better validation macro-F1 and keep the
             best; None to follow the schedule to its end, where it usually is best.
         compile: have torch.compile make the backbone's kernels; pays on a GPU in long runs.
@@ -53,12 +55,15 @@ class TrainOptions:
     seed: int = 0
     device: Device = "auto"
     precision: Precision = "auto"
+    views: int = 1
     patience: int | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:
         if self.budget_s is None and self.epochs is None:
             raise ConfigError("training needs an end: give epochs, a budget in seconds, or both")
+        if self.views not in (1, 4, 8):
+            raise ConfigError(f"views must be 1, 4 or 8, it is {self.views}")
         limits: dict[str, tuple[float, float]] = {
             "budget_s": (1.0, float("inf")),
             "epochs": (1, float("inf")),

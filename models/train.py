@@ -111,6 +111,7 @@ def train(
         len(maps.label_names),
         multi_label=maps.multi_label,
         none_index=maps.label_names.index(_NONE) if _NONE in maps.label_names else None,
+        views=options.views,
     )
     if init is not None:
         start_from(net, maps.label_names, init)
@@ -166,7 +167,7 @@ def train(
                     checkpoint.save(run.state())
             # Calibrated on float32 scores, which is what the exported graph computes.
             best = run.best_net()
-            scores = _scores(best, x_val, replicas, "fp32")
+            scores = _scores(best, x_val, replicas, "fp32", all_views=True)
         leads = team.leads
 
     thresholds = _calibrate(
@@ -394,7 +395,12 @@ def _precision(
 
 
 def _scores(
-    net: WaferMapNet, maps: Tensor, replicas: Replicas[nn.Module], precision: str
+    net: WaferMapNet,
+    maps: Tensor,
+    replicas: Replicas[nn.Module],
+    precision: str,
+    *,
+    all_views: bool = False,
 ) -> Tensor:
     """Raw scores (N, C), before calibration. In evaluation mode threads may share a network."""
 
@@ -404,7 +410,7 @@ def _scores(
             torch.inference_mode(),
             torch.autocast(part.device.type, torch.bfloat16, enabled=precision == "bf16"),
         ):
-            return net.logits(part).float()
+            return (net.scores(part) if all_views else net.logits(part)).float()
 
     return torch.cat(replicas.spread(score, torch.split(maps, _EVAL_BATCH)))
 

@@ -47,6 +47,12 @@ def wafer_map(
     size: Annotated[
         int | None, typer.Option("--size", min=16, max=1024, help="Pixels of the canonical map.")
     ] = None,
+    views: Annotated[
+        int,
+        typer.Option(
+            "--views", help="1, 4 or 8 turns of a map averaged when it serves: surer, and slower."
+        ),
+    ] = 1,
     init: Annotated[
         str | None,
         typer.Option(
@@ -170,7 +176,7 @@ def _origin(
     asked: dict[str, object] = {"data": named[0], "wafers": wafers, "seed": options.seed}
     asked |= {"budget": f"{options.budget_s:g}s", "epochs": options.epochs}
     asked |= {"backbone": options.backbone, "size": options.size, "patience": options.patience}
-    asked |= {"init": _absolute(init) if init else None}
+    asked |= {"views": options.views, "init": _absolute(init) if init else None}
     words = ["fabpilot", "train", "wafer-map"]
     for name, value in asked.items():
         words += [] if value is None else [f"--{name}", str(value)]

@@ -39,11 +39,12 @@ def _card(net: WaferMapNet) -> ModelCard:
 
 
 @pytest.mark.parametrize("backbone", [*sorted(BACKBONES), "mobilenetv3_small_050"])
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize(("multi_label", "views"), [(False, 1), (True, 1), (False, 4)])
 def test_the_file_says_what_the_network_says(
-    backbone: str, multi_label: bool, tmp_path: Path
+    backbone: str, multi_label: bool, views: int, tmp_path: Path
 ) -> None:
     net = _net(backbone, multi_label=multi_label)
+    net.views = views
     path = tmp_path / "new folder" / "model.onnx"
     export_model(net, _card(net), path)
     assert list(path.parent.iterdir()) == [path]

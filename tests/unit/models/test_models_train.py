@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from contracts.errors import ConfigError, DatasetError, DeviceError, ModelFileError
+from models.augment import dihedral
 from models.average import WeightAverage
 from models.calibrate import best_thresholds, fit_temperature
 from models.checkpoint import CheckpointFile, run_key
 from models.data import MapSet
 from models.evaluate import calibration_error, evaluate
-from models.networks import BACKBONES, WaferMapNet
+from models.networks import BACKBONES, WaferMapNet, turned, turned_back
 from models.options import EpochMetrics, Progress, TrainOptions
 from models.replicas import Replicas
 from models.sampling import class_shares, epoch_order, prior_shift
@@ -372,3 +373,24 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert leader["steps"] == follower["steps"] > 0
     for name, value in leader["weights"].items():
         assert torch.equal(value, follower["weights"][name])
+
+
+@pytest.mark.parametrize("element", range(8))
+def test_turning_back_undoes_turning(element: int) -> None:
+    maps = torch.arange(2 * 5 * 5).reshape(2, 5, 5)
+    turns = turned(maps, element)
+    assert torch.equal(turns, dihedral(maps, torch.full((2,), element)))
+    assert torch.equal(turned_back(turns, element), maps)
+
+
+@pytest.mark.parametrize("views", [4, 8])
+def test_views_make_a_network_blind_to_turns(views: int, drawn: Drawn) -> None:
+    torch.manual_seed(0)
+    net = WaferMapNet("mapnet_xs", 3, none_index=0, views=views).eval()
+    maps = torch.from_numpy(drawn(1, 0).canonical(32))
+    quarter = 5
+    with torch.inference_mode():
+        straight, over = net(maps), net(turned(maps, quarter))
+    assert torch.allclose(straight.probabilities, over.probabilities, atol=1e-5)
+    assert torch.allclose(straight.embedding, over.embedding, atol=1e-5)
+    assert torch.allclose(turned(straight.heatmap, quarter), over.heatmap, atol=1e-4)
