@@ -12,7 +12,15 @@ from fabpilot.benchmarks.timing import BATCH, Timed, cores, file_runner, interle
 from models.data import MapSet
 from models.evaluate import EvaluationReport
 from models.frontier_figure import FrontierPoint
-from models.quantize import Int8Loss, calibration_maps, is_int8, judge_file, quantize, read_card
+from models.quantize import (
+    INT8_SUFFIX,
+    Int8Loss,
+    calibration_maps,
+    is_int8,
+    judge_file,
+    quantize,
+    read_card,
+)
 
 __all__ = [
     "CLOSE_POINTS",
@@ -220,7 +228,7 @@ def markdown(frontier: Frontier) -> str:
         if not row.allowed:
             notes.append("loses too much to serve")
         lines.append(
-            f"| {row.name} | {row.architecture.split(',')[0]} | {row.canonical_size}"
+            f"| {row.name} | {row.architecture.removesuffix(INT8_SUFFIX)} | {row.canonical_size}"
             f" | {row.precision} | {row.megabytes:.2f} | {row.maps_per_s:,.0f}"
             f" | {row.over_reference:.2f} | {row.macro_f1:.4f} | {row.accuracy:.4f}"
             f" | {row.ece:.3f} | {loses} | {', '.join(filter(None, notes))} |"

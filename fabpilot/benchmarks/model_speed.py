@@ -1,5 +1,6 @@
 """How fast a model is: torch, ONNX Runtime, int8 and a named peer, turn by turn in one run."""
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ __all__ = [
     "ModelSpeed",
     "measure_model",
     "reference_file",
+    "torch_network",
     "untrained_file",
 ]
 
@@ -116,7 +118,7 @@ def measure_model(
         raise ModelFileError(f"{name} is an int8 file; name the float32 file it was made from")
     several, one = golden_batch(card, BATCH), golden_batch(card, 1)
     files = {"fp32": content, "int8": quantize(content, several)}
-    network = _torch_network(card)
+    network = torch_network(card)
     reference = reference_file()
     reference_maps = golden_batch(read_card(reference), BATCH)
     timed = interleaved(
@@ -190,13 +192,19 @@ def untrained_file(backbone: str, size: int) -> bytes:
         return path.read_bytes()
 
 
-def _torch_network(card: ModelCard) -> WaferMapNet:
-    """The network the card names, with random weights, laid out as it trains."""
+def torch_network(card: ModelCard) -> WaferMapNet:
+    """The network a card's architecture names, with random weights, laid out as it trains.
+
+    Raises:
+        ConfigError: there is no such backbone.
+    """
+    views = re.search(r", (\d+) views", card.architecture)
     net = WaferMapNet(
         card.architecture.split(",")[0],
         len(card.labels),
         multi_label=card.multi_label,
         none_index=card.labels.index("None") if "None" in card.labels else None,
+        views=int(views[1]) if views else 1,
     )
     return net.eval().to(memory_format=torch.channels_last)
 
