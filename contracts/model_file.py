@@ -1,7 +1,9 @@
 """A model is one file: what its ONNX metadata says, read by serving and written by models.
 
 The graph takes `maps` uint8 (N, S, S), canonical maps, and returns `probabilities` (N, C),
-`embedding` (N, D) and `heatmap` (N, h, w), all float32, heatmap and probabilities in 0..1.
+`embedding` (N, D), `heatmap` (N, h, w) and `novelty` (N,), all float32, heatmap and probabilities
+in 0..1. Novelty says how unlike anything the model learned a map is: 1 is the limit that one known
+map in a hundred reaches.
 Everything else a server needs is one JSON document under the metadata key `fabpilot.model`.
 """
 
@@ -20,6 +22,7 @@ __all__ = [
     "INPUT_NAME",
     "MAX_MODEL_BYTES",
     "METADATA_KEY",
+    "NOVELTY_NAME",
     "OUTPUT_NAMES",
     "TAG_ACCEPTED",
     "TAG_FILE",
@@ -36,6 +39,8 @@ METADATA_KEY = "fabpilot.model"
 FORMAT = 1
 INPUT_NAME = "maps"
 OUTPUT_NAMES = ("probabilities", "embedding", "heatmap")
+# Files made before there was one have no novelty, and serve without.
+NOVELTY_NAME = "novelty"
 # Tags of a registered version: where its file is below the version's source, and its digest.
 TAG_FILE, TAG_SHA256 = "fabpilot.file", "fabpilot.sha256"
 # Why a version may serve although it names fewer patterns than the one before: a person decided.

@@ -90,15 +90,9 @@ def prediction(event: WaferMap, loaded: Loaded, outputs: Outputs, row: int) -> P
         predicted=predicted,
         heatmap=heatmap,
         embedding=Array.of(outputs.embedding[row]),
-        novelty=_novelty(outputs, row),
+        novelty=None if outputs.novelty is None else float(outputs.novelty[row]),
         model_name=ref.name,
         model_version=ref.version,
         model_sha256=loaded.session.sha256,
         provider=loaded.session.provider,
     )
-
-
-def _novelty(outputs: Outputs, row: int) -> float | None:
-    """How unlike the known a map is; None where the model file does not say."""
-    novelty = getattr(outputs, "novelty", None)
-    return None if novelty is None else float(novelty[row])

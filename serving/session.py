@@ -1,6 +1,7 @@
 """One model file, checked and ready to run."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from contracts.model_file import (
     INPUT_NAME,
     MAX_MODEL_BYTES,
     METADATA_KEY,
+    NOVELTY_NAME,
     OUTPUT_NAMES,
     ModelCard,
     decode_card,
@@ -31,11 +33,15 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Outputs(NamedTuple):
-    """What the model says about N maps: (N, C), (N, D) and (N, h, w), all float32."""
+    """What the model says about N maps: (N, C), (N, D), (N, h, w) and (N,), all float32.
+
+    `novelty` is None for a file that was made before there was one.
+    """
 
     probabilities: FloatArray
     embedding: FloatArray
     heatmap: FloatArray
+    novelty: FloatArray | None
 
 
 class Session:
@@ -49,6 +55,7 @@ class Session:
 
     def __init__(self, session: ort.InferenceSession, card: ModelCard, sha256: str, provider: str):
         self._session = session
+        self._novel = any(output.name == NOVELTY_NAME for output in session.get_outputs())
         self.card = card
         self.sha256 = sha256
         self.provider = provider
@@ -59,7 +66,9 @@ class Session:
         Args:
             maps: (N, S, S) uint8, N at least 1, S the card's canonical size.
         """
-        return Outputs(*self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: maps}))
+        if self._novel:
+            return Outputs(*self._session.run([*OUTPUT_NAMES, NOVELTY_NAME], {INPUT_NAME: maps}))
+        return Outputs(*self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: maps}), None)
 
 
 def open_session(
@@ -115,8 +124,10 @@ def _card(path: Path, data: bytes) -> ModelCard:
     except DecodeError as error:
         raise ModelFileError(f"{path.name} is not an ONNX file, or was cut off") from error
     # ONNX Runtime would look for side files in the working directory: never.
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(model.graph)):
         raise ModelFileError(f"{path.name} keeps its weights in another file; export it as one")
+    if model.functions:
+        raise ModelFileError(f"{path.name} defines functions of its own, which ours never do")
     documents = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
     if len(documents) != 1:
         raise ModelFileError(
@@ -124,6 +135,19 @@ def _card(path: Path, data: bytes) -> ModelCard:
             " metadata; make one with 'fabpilot train'"
         )
     return decode_card(documents[0])
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor a graph holds: weights, constants, and those of the graphs inside it."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for attribute in (a for node in graph.node for a in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        for inner in (attribute.g, *attribute.graphs):
+            if inner.node or inner.initializer:
+                yield from _tensors(inner)
 
 
 def _options(threads: int) -> ort.SessionOptions:

@@ -66,6 +66,28 @@ def test_external_data_is_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "external.onnx", Device.CPU)
 
 
+def test_external_data_of_a_constant_is_refused(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    secret = onnx.numpy_helper.from_array(np.zeros(4, dtype=np.float32), "secret")
+    secret.data_location = onnx.TensorProto.EXTERNAL
+    secret.external_data.add(key="location", value="../../secret")
+    constant = onnx.helper.make_node("Constant", [], ["secret"], value=secret)
+    model.graph.node.insert(0, constant)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="another file"):
+        open_session(path, Device.CPU)
+
+
+def test_functions_of_a_file_are_refused(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    model.functions.add(name="Mine", domain="other")
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="functions of its own"):
+        open_session(path, Device.CPU)
+
+
 def test_damaged_weights_fail_on_the_golden_batch(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
     model = onnx.load(path)
