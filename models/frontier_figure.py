@@ -84,7 +84,8 @@ def frontier_figure(points: Sequence[FrontierPoint], reference: str, reference_p
     axes.set_xlabel("maps a second, all cores, batches of 128")
     axes.set_ylabel("macro-F1 on lots held out")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=_FONT_SIZE, loc="lower left", framealpha=0.9)
+    # Below the axes: a corner inside is free only as long as no model happens to be there.
+    figure.legend(fontsize=_FONT_SIZE, loc="outside lower center", ncols=6, frameon=False)
     _write_names(FigureCanvasAgg(figure), axes, points)
     return figure
 
@@ -99,17 +100,16 @@ def _ticks(rates: Sequence[float]) -> list[float]:
 
 
 def _write_names(canvas: Any, axes: Any, points: Sequence[FrontierPoint]) -> None:
-    """Write each name beside its mark where no other name, mark or the legend is.
+    """Write each name beside its mark where no other name or mark is.
 
     Places around the mark are tried from near to far and the first free one is taken, with a thin
     line to the mark when it is a far one.
     """
-    canvas.draw()  # text and legend have a size only once they were drawn
+    canvas.draw()  # text has a size, and the axes their place, only once they were drawn
     renderer = canvas.get_renderer()
     points_per_pixel = 72.0 / canvas.figure.dpi
     marks = [axes.transData.transform((p.maps_per_s, p.macro_f1)) for p in points]
     taken = [(x - _MARK, y - _MARK, x + _MARK, y + _MARK) for x, y in marks]
-    taken.append(tuple(axes.get_legend().get_window_extent(renderer).extents))
     frame = tuple(axes.get_window_extent(renderer).extents)
     for point, (x, y) in zip(points, marks, strict=True):
         label = axes.annotate(

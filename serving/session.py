@@ -66,9 +66,9 @@ class Session:
         Args:
             maps: (N, S, S) uint8, N at least 1, S the card's canonical size.
         """
-        if self._novel:
-            return Outputs(*self._session.run([*OUTPUT_NAMES, NOVELTY_NAME], {INPUT_NAME: maps}))
-        return Outputs(*self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: maps}), None)
+        names = [*OUTPUT_NAMES, NOVELTY_NAME] if self._novel else list(OUTPUT_NAMES)
+        given = self._session.run(names, {INPUT_NAME: maps})
+        return Outputs(given[0], given[1], given[2], given[3] if self._novel else None)
 
 
 def open_session(

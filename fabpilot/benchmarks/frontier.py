@@ -8,11 +8,19 @@ import numpy as np
 
 from contracts.errors import ConfigError
 from fabpilot.benchmarks.model_speed import REFERENCE, REFERENCE_SIZE, reference_file
-from fabpilot.benchmarks.timing import BATCH, cores, file_runner, interleaved, turn
+from fabpilot.benchmarks.timing import BATCH, Timed, cores, file_runner, interleaved, turn
 from models.data import MapSet
 from models.evaluate import EvaluationReport
 from models.frontier_figure import FrontierPoint
-from models.quantize import Int8Loss, calibration_maps, is_int8, judge_file, quantize, read_card
+from models.quantize import (
+    INT8_SUFFIX,
+    Int8Loss,
+    calibration_maps,
+    is_int8,
+    judge_file,
+    quantize,
+    read_card,
+)
 
 __all__ = [
     "CLOSE_POINTS",
@@ -75,6 +83,8 @@ class Frontier(msgspec.Struct, frozen=True):
         cores: used at once.
         reference: the peer's name.
         reference_per_s: its maps a second in the same run.
+        cores_got: share of the cores this process had meanwhile; well below 1, other work was in
+            the way and the speeds are rough.
         fast_over_accurate: how many times faster the fast default is than the accurate one.
         points_behind: how far the fast default is behind it, in points of macro-F1.
         rows: the fastest first.
@@ -85,6 +95,7 @@ class Frontier(msgspec.Struct, frozen=True):
     cores: int
     reference: str
     reference_per_s: float
+    cores_got: float
     fast_over_accurate: float
     points_behind: float
     rows: tuple[FrontierRow, ...]
@@ -126,7 +137,8 @@ def measure_frontier(
             reports[name, precision] = judge_file(form, judged)
             if on_judged is not None:
                 on_judged()
-    speeds, reference_per_s = _speeds(contents, judged, rounds, seconds)
+    timed = _speeds(contents, judged, rounds, seconds)
+    speeds, reference_per_s = timed.best, timed.best[_REFERENCE_KEY]
     rows = []
     for (name, precision), content in contents.items():
         card, report = read_card(content), reports[name, precision]
@@ -155,6 +167,7 @@ def measure_frontier(
         cores=cores(),
         reference=f"{REFERENCE} at {REFERENCE_SIZE}x{REFERENCE_SIZE}",
         reference_per_s=reference_per_s,
+        cores_got=timed.cores_got,
         fast_over_accurate=fast.maps_per_s / accurate.maps_per_s,
         points_behind=100.0 * (accurate.macro_f1 - fast.macro_f1),
         rows=tuple(chosen),
@@ -202,7 +215,8 @@ def markdown(frontier: Frontier) -> str:
     """The table, for a page."""
     lines = [
         f"{frontier.n} maps of {frontier.data}; {frontier.cores} cores, batches of {BATCH};"
-        f" {frontier.reference}: {frontier.reference_per_s:,.0f} maps/s in the same run.",
+        f" {frontier.reference}: {frontier.reference_per_s:,.0f} maps/s in the same run"
+        f" ({frontier.cores_got:.0%} of the cores were ours).",
         "",
         "| model | network | pixels | precision | MB | maps/s | of the reference | macro-F1"
         " | accuracy | ECE | int8 loses | |",
@@ -214,7 +228,7 @@ def markdown(frontier: Frontier) -> str:
         if not row.allowed:
             notes.append("loses too much to serve")
         lines.append(
-            f"| {row.name} | {row.architecture.split(',')[0]} | {row.canonical_size}"
+            f"| {row.name} | {row.architecture.removesuffix(INT8_SUFFIX)} | {row.canonical_size}"
             f" | {row.precision} | {row.megabytes:.2f} | {row.maps_per_s:,.0f}"
             f" | {row.over_reference:.2f} | {row.macro_f1:.4f} | {row.accuracy:.4f}"
             f" | {row.ece:.3f} | {loses} | {', '.join(filter(None, notes))} |"
@@ -222,27 +236,24 @@ def markdown(frontier: Frontier) -> str:
     return "\n".join(lines) + "\n"
 
 
+_REFERENCE_KEY: tuple[str, Precision] = ("", "float32")  # no file has this name
+
+
 def _speeds(
     contents: Mapping[tuple[str, Precision], bytes], maps: MapSet, rounds: int, seconds: float
-) -> tuple[dict[tuple[str, Precision], float], float]:
-    """Maps a second of each file and of the reference, the best of their rounds."""
+) -> Timed[tuple[str, Precision]]:
+    """Maps a second of each file and of the reference."""
     rows = np.arange(BATCH) % len(maps)
-    reference: tuple[str, Precision] = ("", "float32")  # no file has this name
-    every = {**contents, reference: reference_file()}
-    batches = {
-        size: maps.subset(rows).canonical(size)
-        for size in {read_card(content).canonical_size for content in every.values()}
-    }
-
-    found = interleaved(
+    every = {**contents, _REFERENCE_KEY: reference_file()}
+    sizes = {key: read_card(content).canonical_size for key, content in every.items()}
+    batches = {size: maps.subset(rows).canonical(size) for size in set(sizes.values())}
+    return interleaved(
         {
-            key: turn(file_runner(content), batches[read_card(content).canonical_size], seconds)
+            key: turn(file_runner(content), batches[sizes[key]], seconds)
             for key, content in every.items()
         },
         rounds,
     )
-    best = {key: max(rates) for key, rates in found.items()}
-    return best, best[reference]
 
 
 def _default(rows: Sequence[FrontierRow], role: str) -> FrontierRow:

@@ -1,5 +1,6 @@
 """How fast a model is: torch, ONNX Runtime, int8 and a named peer, turn by turn in one run."""
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ __all__ = [
     "ModelSpeed",
     "measure_model",
     "reference_file",
+    "torch_network",
     "untrained_file",
 ]
 
@@ -69,6 +71,8 @@ class ModelSpeed(msgspec.Struct, frozen=True):
         ort_over_torch_latency: how many times sooner ONNX Runtime (float32) answers.
         torch_threads: which setting was the better one, per call at batch 128 and at batch 1.
         rounds: in which each had its turn.
+        cores_got: share of the cores this process had during the figures per second; well below 1,
+            other work was in the way and they are rough.
     """
 
     model: str
@@ -92,6 +96,7 @@ class ModelSpeed(msgspec.Struct, frozen=True):
     ort_over_torch_latency: float
     torch_threads: tuple[int, int]
     rounds: int
+    cores_got: float
 
 
 def measure_model(
@@ -113,10 +118,10 @@ def measure_model(
         raise ModelFileError(f"{name} is an int8 file; name the float32 file it was made from")
     several, one = golden_batch(card, BATCH), golden_batch(card, 1)
     files = {"fp32": content, "int8": quantize(content, several)}
-    network = _torch_network(card)
+    network = torch_network(card)
     reference = reference_file()
     reference_maps = golden_batch(read_card(reference), BATCH)
-    rates = interleaved(
+    timed = interleaved(
         {
             **{key: turn(file_runner(file), several, seconds) for key, file in files.items()},
             "reference": turn(file_runner(reference), reference_maps, seconds),
@@ -126,7 +131,7 @@ def measure_model(
         },
         rounds,
     )
-    best = {key: max(found) for key, found in rates.items()}
+    best = timed.best
     torch_per_s = max(best["torch, all"], best["torch, one"])
     waits = _latencies(files, network, one, rounds, seconds)
     return ModelSpeed(
@@ -154,6 +159,7 @@ def measure_model(
             waits["torch"].threads,
         ),
         rounds=rounds,
+        cores_got=timed.cores_got,
     )
 
 
@@ -186,13 +192,19 @@ def untrained_file(backbone: str, size: int) -> bytes:
         return path.read_bytes()
 
 
-def _torch_network(card: ModelCard) -> WaferMapNet:
-    """The network the card names, with random weights, laid out as it trains."""
+def torch_network(card: ModelCard) -> WaferMapNet:
+    """The network a card's architecture names, with random weights, laid out as it trains.
+
+    Raises:
+        ConfigError: there is no such backbone.
+    """
+    views = re.search(r", (\d+) views", card.architecture)
     net = WaferMapNet(
         card.architecture.split(",")[0],
         len(card.labels),
         multi_label=card.multi_label,
         none_index=card.labels.index("None") if "None" in card.labels else None,
+        views=int(views[1]) if views else 1,
     )
     return net.eval().to(memory_format=torch.channels_last)
 

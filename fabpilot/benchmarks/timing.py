@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ __all__ = [
     "BATCH",
     "Maps",
     "Run",
+    "Timed",
     "cores",
     "file_runner",
     "golden_batch",
@@ -44,20 +45,37 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def interleaved(
-    contenders: Mapping[Name, Callable[[], float]], rounds: int
-) -> dict[Name, list[float]]:
-    """What each contender reached in each round, all of them once a round.
+class Timed(NamedTuple, Generic[Name]):
+    """What contenders reached.
+
+    Attributes:
+        best: of each, over its rounds.
+        cores_got: share of the cores that this process had meanwhile. Well below 1, other work was
+            in the way: figures are too low and ratios rough.
+    """
+
+    best: dict[Name, float]
+    cores_got: float
+
+
+def interleaved(contenders: Mapping[Name, Callable[[], float]], rounds: int) -> Timed[Name]:
+    """The best that each contender reached, all of them having one turn a round.
 
     A turn before the first round warms each up and is thrown away.
+
+    Args:
+        contenders: each keeps all cores busy in its turn.
+        rounds: at least one.
     """
     found: dict[Name, list[float]] = {name: [] for name in contenders}
-    for turn in contenders.values():
-        turn()
+    for take_turn in contenders.values():
+        take_turn()
+    began, used = time.perf_counter(), time.process_time()
     for _ in range(rounds):
-        for name, turn in contenders.items():
-            found[name].append(turn())
-    return found
+        for name, take_turn in contenders.items():
+            found[name].append(take_turn())
+    got = (time.process_time() - used) / (time.perf_counter() - began) / cores()
+    return Timed({name: max(rates) for name, rates in found.items()}, got)
 
 
 def maps_per_s(run: Run, maps: Maps, *, callers: int, seconds: float) -> float:

@@ -133,7 +133,7 @@ def quantize_(
 def _rates(files: dict[str, bytes], card: ModelCard) -> dict[str, float]:
     batch = golden_batch(card, BATCH)
     turns = {name: turn(file_runner(file), batch, _SECONDS) for name, file in files.items()}
-    return {name: max(found) for name, found in interleaved(turns, _ROUNDS).items()}
+    return interleaved(turns, _ROUNDS).best
 
 
 def _register(

@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 from contracts.errors import ConfigError, ModelError, ModelFileError
 from fabpilot.benchmarks.frontier import measure_frontier
-from fabpilot.benchmarks.model_speed import measure_model, untrained_file
+from fabpilot.benchmarks.model_speed import measure_model, torch_network, untrained_file
 from fabpilot.commands import bench, quantize
 from fabpilot.map_data import load_named_maps
 from models import quantize as int8_form
+from models.export import build_card
+from models.networks import WaferMapNet
 from models.quantize import is_int8, read_card
 from models.registry import list_versions
 from serving.device import Device
@@ -51,6 +53,18 @@ def _models() -> typer.Typer:
     app.callback()(lambda: None)
     quantize.register(app)
     return app
+
+
+def test_the_torch_network_is_the_one_the_card_names(small: bytes) -> None:
+    net = WaferMapNet("mapnet_xs", 3, multi_label=True, views=4)
+    card = build_card(
+        net, labels=("Center", "Donut", "Loc"), thresholds=(0.5,) * 3, size=32,
+        examples=read_card(small).golden_maps.numpy(), data_fingerprint="", metrics={},
+        code_version="0",
+    )  # fmt: skip
+    again = torch_network(card)
+    assert (again.backbone_name, again.views, again.multi_label) == ("mapnet_xs", 4, True)
+    assert torch_network(read_card(small)).views == 1
 
 
 def test_an_int8_file_is_not_taken_for_float32(small: bytes) -> None:
