@@ -32,7 +32,8 @@ __all__ = [
 
 # Larger ones would swell the state that is saved with every batch; ours has some hundred.
 MAX_EMBEDDING, MAX_CLASSES = 2048, 64
-# A medium effect over all components; lots differ by half of it (docs/decisions/0014).
+# A medium effect over all components. Ten lots of a quiet fab differ from others by 0.06 to 0.19, a
+# single lot by up to 0.5 (docs/decisions/0014).
 EMBEDDING_LIMIT = 0.5
 # One wafer in five is called something else.
 SHARES_LIMIT = 0.2
