@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contracts.errors import ConfigError
+from models.novelty import Novelty
 
 __all__ = [
     "BACKBONES",
@@ -82,19 +83,23 @@ def make_backbone(name: str) -> nn.Module:
 
 
 class Outputs(NamedTuple):
-    """What the graph returns, float32, in the order of `contracts.model_file.OUTPUT_NAMES`.
+    """What the graph returns, float32: `contracts.model_file.OUTPUT_NAMES` in order, then novelty.
 
     Attributes:
         probabilities: (N, C), summing to 1, or independent if multi-label.
         embedding: (N, D), the pooled features.
         heatmap: (N, h, w) in 0..1, where the evidence for a pattern is.
+        novelty: (N,) in 0..2, see `models.novelty`.
     """
 
     probabilities: Tensor
     embedding: Tensor
     heatmap: Tensor
+    novelty: Tensor
 
 
+# Kinds of known maps that novelty compares with: more than MixedWM38 has combinations of patterns.
+_KINDS = 64
 # Symmetries of the square, numbered as in `augment.dihedral`: the quarter turns, then mirrors.
 _ELEMENTS = (0, 3, 5, 6, 1, 2, 4, 7)
 
@@ -149,6 +154,7 @@ class WaferMapNet(nn.Module):
         self.multi_label = multi_label
         self.backbone = make_backbone(backbone)
         self.head = nn.Linear(2 * self._feature_channels(), classes)
+        self.novelty = Novelty(self.head.in_features, max(_KINDS, classes))
         # Calibration (Guo et al., 2017, with a shift per class for the sampling): see calibrate.py.
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("bias", torch.zeros(classes))
@@ -221,14 +227,6 @@ class WaferMapNet(nn.Module):
         back = [turned_back(part, element) for part, element in zip(parts, elements, strict=True)]
         return torch.stack(back).mean(dim=0), embedding
 
-    def scores(self, maps: Tensor) -> Tensor:
-        """Raw scores (N, C) of all views, which are those to calibrate.
-
-        The head is linear: of the mean embedding it gives the mean of the scores.
-        """
-        scores: Tensor = self.head(self.look(maps)[1])
-        return scores
-
     def forward(self, maps: Tensor) -> Outputs:
         """What a server gets.
 
@@ -236,9 +234,12 @@ class WaferMapNet(nn.Module):
             maps: (N, S, S) uint8, see `contracts.wafer_map`.
         """
         features, embedding = self.look(maps)
-        scores = self.head(embedding) / self.temperature + self.bias
+        # The head is linear: of the mean embedding it gives the mean of the scores.
+        raw = self.head(embedding)
+        scores = raw / self.temperature + self.bias
         probabilities = torch.sigmoid(scores) if self.multi_label else torch.softmax(scores, dim=1)
-        return Outputs(probabilities, embedding, self._heatmap(features, probabilities, maps))
+        heatmap = self._heatmap(features, probabilities, maps)
+        return Outputs(probabilities, embedding, heatmap, self.novelty(embedding, raw))
 
     def _heatmap(self, features: Tensor, probabilities: Tensor, maps: Tensor) -> Tensor:
         """Class activation map (Zhou et al., 2016) of the patterns the model sees.

@@ -27,6 +27,7 @@ from models.data import MapSet
 from models.distributed import join_team
 from models.evaluate import Predict, confusion_matrix, f1_scores
 from models.networks import Scores, WaferMapNet
+from models.novelty import fit_novelty
 from models.options import Device, EpochMetrics, Progress, TrainOptions
 from models.replicas import Replicas, one_core
 from models.sampling import class_shares, epoch_order, prior_shift
@@ -39,6 +40,8 @@ _EVAL_BATCH = 256
 _TRIALS = 3  # of each precision; the fastest counts
 _MAX_GRADIENT = 10.0  # norm; a healthy step stays well below
 _NONE = "None"
+# What a mean and a covariance need; all of them would take a minute of a long run.
+_NOVELTY_MAPS = 8000
 
 
 @dataclass(frozen=True)
@@ -167,12 +170,17 @@ def train(
                     checkpoint.save(run.state())
             # Calibrated on float32 scores, which is what the exported graph computes.
             best = run.best_net()
-            scores = _scores(best, x_val, replicas, "fp32", all_views=True)
+            known = _embedding(best, x_val, replicas)
+            some = torch.randperm(len(x), generator=chance.manual_seed(options.seed))
+            rows = some[:_NOVELTY_MAPS].to(device)
+            taught = _embedding(best, x[rows], replicas)
         leads = team.leads
 
-    thresholds = _calibrate(
-        best, scores, y_val, prior_shift(priors or maps.class_counts(), shares).to(device)
-    )
+    with torch.inference_mode():
+        scores = best.head(known)
+    shift = prior_shift(priors or maps.class_counts(), shares).to(device)
+    thresholds = _calibrate(best, scores, y_val, shift)
+    fit_novelty(best.novelty, taught, y[rows], known, scores)
     if checkpoint is not None and leads:
         checkpoint.clear()
     all_steps = math.inf if options.epochs is None else options.epochs * steps_an_epoch
@@ -395,14 +403,9 @@ def _precision(
 
 
 def _scores(
-    net: WaferMapNet,
-    maps: Tensor,
-    replicas: Replicas[nn.Module],
-    precision: str,
-    *,
-    all_views: bool = False,
+    net: WaferMapNet, maps: Tensor, replicas: Replicas[nn.Module], precision: str
 ) -> Tensor:
-    """Raw scores (N, C), before calibration. In evaluation mode threads may share a network."""
+    """Raw scores (N, C) of one look at each map. In evaluation mode threads may share a network."""
 
     def score(part: Tensor) -> Tensor:
         # Both modes belong to the thread that sets them.
@@ -410,9 +413,19 @@ def _scores(
             torch.inference_mode(),
             torch.autocast(part.device.type, torch.bfloat16, enabled=precision == "bf16"),
         ):
-            return (net.scores(part) if all_views else net.logits(part)).float()
+            return net.logits(part).float()
 
     return torch.cat(replicas.spread(score, torch.split(maps, _EVAL_BATCH)))
+
+
+def _embedding(net: WaferMapNet, maps: Tensor, replicas: Replicas[nn.Module]) -> Tensor:
+    """Embedding (N, D) of all views, float32, as the exported graph computes it."""
+
+    def embed(part: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return net.look(part)[1]
+
+    return torch.cat(replicas.spread(embed, torch.split(maps, _EVAL_BATCH)))
 
 
 def _judge(scores: Tensor, labels: Tensor) -> tuple[float, float]:

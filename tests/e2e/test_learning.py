@@ -149,7 +149,6 @@ def test_forty_labels_teach_a_new_pattern_and_no_other_is_forgotten(learned: Lea
     assert max(losses.values()) <= 0.01, losses
 
 
-@pytest.mark.xfail(reason="model files do not say how novel a map is yet", strict=True)
 def test_before_that_it_is_flagged_as_unknown(learned: Learned) -> None:
     pairs = list(zip(learned.predictions, learned.truth, strict=True))
     novelty = {

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from contracts.errors import ModelFileError
-from contracts.model_file import INPUT_NAME, METADATA_KEY, OUTPUT_NAMES, ModelCard, decode_card
+from contracts.model_file import (
+    INPUT_NAME,
+    METADATA_KEY,
+    NOVELTY_NAME,
+    OUTPUT_NAMES,
+    ModelCard,
+    decode_card,
+)
 from models.export import PARITY_LIMIT, build_card, check_parity, export_model
 from models.networks import BACKBONES, WaferMapNet
 
@@ -61,7 +68,7 @@ def test_the_file_follows_the_contract(tmp_path: Path) -> None:
     (taken,) = session.get_inputs()
     assert (taken.name, taken.type, taken.shape) == (INPUT_NAME, "tensor(uint8)", ["batch", 64, 64])
     given = {output.name: output for output in session.get_outputs()}
-    assert tuple(given) == OUTPUT_NAMES
+    assert tuple(given) == (*OUTPUT_NAMES, NOVELTY_NAME)
     assert {output.type for output in given.values()} == {"tensor(float)"}
     assert given["heatmap"].shape == ["batch", 8, 8]
     assert given["probabilities"].shape == ["batch", 3]

@@ -166,14 +166,14 @@ def test_options_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("backbone", [*sorted(BACKBONES), "mobilenetv3_small_050", "resnet10t"])
-def test_every_backbone_gives_the_three_outputs(backbone: str) -> None:
+def test_every_backbone_gives_all_outputs(backbone: str) -> None:
     net = WaferMapNet(backbone, 9, none_index=0).eval()
     maps = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     with torch.inference_mode():
-        probabilities, embedding, heatmap = net(maps)
+        probabilities, embedding, heatmap, novelty = net(maps)
     assert probabilities.shape == (3, 9)
     assert torch.allclose(probabilities.sum(dim=1), torch.ones(3))
-    assert embedding.shape[0] == heatmap.shape[0] == 3
+    assert embedding.shape[0] == heatmap.shape[0] == len(novelty) == 3
     assert heatmap.min() >= 0
     assert heatmap.max() <= 1
     if backbone in BACKBONES or backbone.startswith("resnet"):
