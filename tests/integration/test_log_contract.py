@@ -20,7 +20,12 @@ from streaming.open import open_log
 
 HELPER = Path(__file__).with_name("log_writers.py")
 ROOT = Path(__file__).parents[2]
-KAFKA = pytest.param("kafka", marks=pytest.mark.kafka)
+# kafka-python 3.0 also leaves a socket to the collector now and then when a member is closed while
+# it connects; on a busy machine that shows. Ours would show on the embedded log as well.
+LEFT_SOCKET = (
+    r"ignore:Exception ignored in. <socket\.socket:pytest.PytestUnraisableExceptionWarning"
+)
+KAFKA = pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.filterwarnings(LEFT_SOCKET)])
 
 
 @pytest.fixture(params=["embedded", KAFKA])
