@@ -5,7 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -26,7 +26,7 @@ from models.notices import class_table, notice
 from models.options import EpochMetrics, Progress, TrainOptions
 from models.registry import RunRecord, fetch_run_file, log_and_register
 from models.splits import split_blocks, without_duplicates
-from models.train import predictor, train
+from models.train import Trained, predictor, train
 from models.weights import WEIGHTS_FILE, Weights, load_weights, save_weights
 
 __all__ = ["Origin", "TrainReport", "train_and_register"]
@@ -135,31 +135,15 @@ def train_and_register(
         RegistryError: MLflow refuses.
     """
     began = time.perf_counter()
-    learning, holdout = part_of(maps, "train"), part_of(maps, "holdout")
-    training, validation = split_blocks(learning, holdout=_VALIDATION, seed=_VALIDATION_SEED)
-    real = training
-    for more in extra:
-        unseen = without_duplicates(without_duplicates(more, holdout), validation)
-        training = concat(training, unseen, f"{training.source} + {more.source}")
-    real, validation, holdout = (
-        _relabelled(part, training) for part in (real, validation, holdout)
-    )
+    parts = _split(maps, extra)
     weights = None if init is None else _weights(init, mlflow_uri)
-    fingerprint = training.fingerprint()
-    checkpoint = None
-    if checkpoints is not None:
-        key = run_key(options.params(), fingerprint, validation.fingerprint(), init, __version__)
-        checkpoint = CheckpointFile(checkpoints, key)
-        if fresh:
-            checkpoint.clear()
-        elif checkpoint.path.exists():
-            _log.info("going on where a killed run of this command was", checkpoint=checkpoint.path)
+    checkpoint = _checkpoint(checkpoints, options, parts, init, fresh=fresh)
     trained = train(
-        training,
-        validation,
+        parts.training,
+        parts.validation,
         options,
         # What was made or confirmed on purpose says nothing about how often a pattern occurs.
-        priors=_priors(real),
+        priors=_priors(parts.real),
         init=weights,
         checkpoint=checkpoint,
         on_progress=on_progress,
@@ -167,22 +151,21 @@ def train_and_register(
     )
     if not trained.leads:
         return None
-    probabilities = predict_all(predictor(trained.net), holdout, options.size)
+    probabilities = predict_all(predictor(trained.net), parts.holdout, options.size)
     how = (trained.labels, trained.multi_label, trained.thresholds)
-    judged = judge(probabilities, *how, holdout, resamples=_RESAMPLES)
+    judged = judge(probabilities, *how, parts.holdout, resamples=_RESAMPLES)
     card = build_card(
         trained.net,
         labels=trained.labels,
         thresholds=trained.thresholds,
-        reference=reference_of(trained.net, _sample(real).canonical(options.size)),
+        reference=reference_of(trained.net, _sample(parts.real).canonical(options.size)),
         size=options.size,
-        examples=_examples(holdout, options.size),
-        data_fingerprint=fingerprint,
+        examples=_examples(parts.holdout, options.size),
+        data_fingerprint=parts.training.fingerprint(),
         metrics=judged.metrics(),
         code_version=__version__,
         name=MODEL_NAME,
     )
-    parts = {"training": training, "validation": validation, "holdout": holdout}
     with tempfile.TemporaryDirectory(prefix="fabpilot-model-") as folder:
         path, kept = Path(folder) / "model.onnx", Path(folder) / WEIGHTS_FILE
         export_model(trained.net, card, path)
@@ -192,46 +175,29 @@ def train_and_register(
                 title=f"{MODEL_NAME}: {options.backbone}",
                 facts={"command": origin.command, "data": maps.source, "seed": str(options.seed)},
                 judged=judged,
-                mistakes=worst_mistakes(probabilities, *how, holdout, _SHOWN_MISTAKES),
+                mistakes=worst_mistakes(probabilities, *how, parts.holdout, _SHOWN_MISTAKES),
                 robustness={},
                 latency_ms={},
-                classes=class_table(parts),
-                notice=notice(training.source),
+                classes=class_table(parts.by_role()),
+                notice=notice(parts.training.source),
             ),
             Path(folder) / "report",
         )
-        record = RunRecord(
-            params={
-                **options.params(),
-                "data": maps.source,
-                "data_argument": origin.data,
-                "wafers": origin.wafers,
-                "data_seed": origin.seed,
-                "init": init or "",
-                "extra": ", ".join(more.source for more in extra),
-                "holdout_share": HOLDOUT,
-                "precision_used": trained.precision,
-                "device_used": trained.device,
-            },
-            epochs=[(epoch.epoch, epoch.metrics()) for epoch in trained.history],
-            metrics={**judged.metrics(), **_per_class(judged), **_ends(judged)},
-            datasets={
-                role: (part.source, part.fingerprint(), len(part)) for role, part in parts.items()
-            },
-            tags={"fabpilot.version": __version__, "fabpilot.command": origin.command},
-            files=(kept, *pages),
-        )
-        version = log_and_register(mlflow_uri, _EXPERIMENT, MODEL_NAME, path, record, alias=alias)
+        record = _record(parts, trained, judged, origin, init, extra, (kept, *pages))
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, out)
+        version = log_and_register(mlflow_uri, _EXPERIMENT, MODEL_NAME, path, record, alias=alias)
+    if checkpoint is not None:
+        # Not before: were the registry away, the same command would have to train again.
+        checkpoint.clear()
     return TrainReport(
         model=f"models:/{version.name}/{version.version}",
         aliases=version.aliases,
         sha256=version.sha256,
         run_id=version.run_id,
-        train_maps=len(training),
-        validation_maps=len(validation),
+        train_maps=len(parts.training),
+        validation_maps=len(parts.validation),
         n=judged.n,
         accuracy=judged.accuracy,
         macro_f1=judged.macro_f1,
@@ -243,6 +209,84 @@ def train_and_register(
         stopped_by=trained.stopped_by,
         seconds=time.perf_counter() - began,
         resumed_at=trained.resumed_at,
+    )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A set cut for a run; all parts have the same classes.
+
+    Attributes:
+        real: the training part without what was added from other sets.
+    """
+
+    training: MapSet
+    real: MapSet
+    validation: MapSet
+    holdout: MapSet
+
+    def by_role(self) -> dict[str, MapSet]:
+        """Each part by what it is for."""
+        return {"training": self.training, "validation": self.validation, "holdout": self.holdout}
+
+
+def _split(maps: MapSet, extra: Sequence[MapSet]) -> _Parts:
+    learning, holdout = part_of(maps, "train"), part_of(maps, "holdout")
+    real, validation = split_blocks(learning, holdout=_VALIDATION, seed=_VALIDATION_SEED)
+    training = real
+    for more in extra:
+        unseen = without_duplicates(without_duplicates(more, holdout), validation)
+        training = concat(training, unseen, f"{training.source} + {more.source}")
+    others = (_relabelled(part, training) for part in (real, validation, holdout))
+    return _Parts(training, *others)
+
+
+def _checkpoint(
+    folder: Path | None, options: TrainOptions, parts: _Parts, init: str | None, *, fresh: bool
+) -> CheckpointFile | None:
+    """The file of this very run: same data, same options, same code."""
+    if folder is None:
+        return None
+    prints = (parts.training.fingerprint(), parts.validation.fingerprint())
+    checkpoint = CheckpointFile(folder, run_key(options.params(), *prints, init, __version__))
+    if fresh:
+        checkpoint.clear()
+    elif checkpoint.path.exists():
+        _log.info("going on where this command was ended", checkpoint=str(checkpoint.path))
+    return checkpoint
+
+
+def _record(
+    parts: _Parts,
+    trained: Trained,
+    judged: EvaluationReport,
+    origin: Origin,
+    init: str | None,
+    extra: Sequence[MapSet],
+    files: Sequence[Path],
+) -> RunRecord:
+    """What the run leaves for people to compare."""
+    return RunRecord(
+        params={
+            **trained.options.params(),
+            "data": parts.real.source,
+            "data_argument": origin.data,
+            "wafers": origin.wafers,
+            "data_seed": origin.seed,
+            "init": init or "",
+            "extra": ", ".join(more.source for more in extra),
+            "holdout_share": HOLDOUT,
+            "precision_used": trained.precision,
+            "device_used": trained.device,
+        },
+        epochs=[(epoch.epoch, epoch.metrics()) for epoch in trained.history],
+        metrics={**judged.metrics(), **_per_class(judged), **_ends(judged)},
+        datasets={
+            role: (part.source, part.fingerprint(), len(part))
+            for role, part in parts.by_role().items()
+        },
+        tags={"fabpilot.version": __version__, "fabpilot.command": origin.command},
+        files=files,
     )
 
 

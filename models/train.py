@@ -91,7 +91,8 @@ def train(
         priors: how many maps of each class there are for each other where the model will serve,
             if not as in `maps`.
         init: weights to start from instead of random ones; classes are matched by name.
-        checkpoint: kept after every epoch, taken up if there is one, removed at the end.
+        checkpoint: kept after every epoch and taken up if there is one. It stays at the end: the
+            caller removes it when what came of the training is safe.
         on_progress: called after every step.
         on_epoch: called after every epoch.
         clock: seconds, from anywhere; the budget counts from the call of `train`. Calibration and
@@ -181,8 +182,6 @@ def train(
     shift = prior_shift(priors or maps.class_counts(), shares).to(device)
     thresholds = _calibrate(best, scores, y_val, shift)
     fit_novelty(best.novelty, taught, y[rows], known, scores)
-    if checkpoint is not None and leads:
-        checkpoint.clear()
     all_steps = math.inf if options.epochs is None else options.epochs * steps_an_epoch
     by_patience = run.out_of_patience and run.share < 1.0
     return Trained(

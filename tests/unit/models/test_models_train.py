@@ -293,7 +293,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(drawn: Drawn, tmp_pat
     assert (resumed.resumed_at, resumed.steps) == (2, whole.steps)
     theirs = whole.net.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in resumed.net.state_dict().items())
-    assert not file.path.exists()
+    again = train(rest, validation, options, checkpoint=file, on_epoch=epochs.append)
+    assert len(epochs) == 1
+    assert all(torch.equal(value, theirs[name]) for name, value in again.net.state_dict().items())
 
 
 def test_a_resumed_run_has_only_the_rest_of_its_budget(drawn: Drawn, tmp_path: Path) -> None:
