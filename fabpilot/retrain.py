@@ -211,11 +211,13 @@ def _train(
         given,
         backbone=champion.params.get("backbone", given.backbone),
         size=int(champion.params.get("size", given.size)),
+        views=int(champion.params.get("views", given.views)),
         batch=128 if len(maps) < _FEW_MAPS else given.batch,
     )
     init = f"models:/{MODEL_NAME}/{champion.version}"
     again = ["fabpilot", "train", "wafer-map", "--data", str(path.resolve()), "--init", init]
     again += ["--backbone", chosen.backbone, "--size", str(chosen.size), "--seed", str(chosen.seed)]
+    again += ["--views", str(chosen.views)]
     again += ["--budget", f"{chosen.budget_s:g}s"] if chosen.budget_s else []
     again += ["--epochs", str(chosen.epochs)] if chosen.epochs else []
     report = train_and_register(

@@ -30,7 +30,7 @@ def wafer_map(
         str,
         typer.Option(
             "--data",
-            help="A .npz of labelled maps, or sim:SCENARIO for the synthetic fab.",
+            help="A .npz of labelled maps, LSWMD.pkl, or sim:SCENARIO for the synthetic fab.",
             metavar="PATH|sim:SCENARIO",
         ),
     ],
@@ -50,9 +50,10 @@ def wafer_map(
     views: Annotated[
         int,
         typer.Option(
-            "--views", help="1, 4 or 8 turns of a map averaged when it serves: surer, and slower."
+            "--views",
+            help="Turns of a map averaged when it serves: 1 is fast, 4 and 8 are surer.",
         ),
-    ] = 1,
+    ] = 4,
     init: Annotated[
         str | None,
         typer.Option(
