@@ -26,7 +26,7 @@ from fabpilot.shadow import Shadow, ShadowReport, recorded_maps
 from fabpilot.training import Origin, TrainReport, train_and_register
 from fabpilot.wiring import MODEL_NAME, open_repository
 from models.data import MapSet, load_maps, save_maps
-from models.options import TrainOptions
+from models.options import Precision, TrainOptions
 from models.registry import CHALLENGER, CHAMPION, ModelVersion, find_version
 from serving.repository import Loaded
 from streaming.log import Log
@@ -192,6 +192,17 @@ def teaching_set(
     return combine(reference, confirmed.maps), confirmed
 
 
+def _precision(champion: ModelVersion) -> Precision:
+    """The champion's: timing both again would let a busy moment decide how the same run goes."""
+    match champion.params.get("precision_used"):
+        case "bf16":
+            return "bf16"
+        case "fp32":
+            return "fp32"
+        case _:
+            return "auto"
+
+
 def _train(
     settings: Settings,
     champion: ModelVersion,
@@ -213,6 +224,7 @@ def _train(
         size=int(champion.params.get("size", given.size)),
         views=int(champion.params.get("views", given.views)),
         batch=128 if len(maps) < _FEW_MAPS else given.batch,
+        precision=_precision(champion),
     )
     init = f"models:/{MODEL_NAME}/{champion.version}"
     again = ["fabpilot", "train", "wafer-map", "--data", str(path.resolve()), "--init", init]

@@ -1,7 +1,6 @@
 """From maps to a registered model: split, train, judge, export, log, register."""
 
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -294,16 +293,16 @@ def _priors(maps: MapSet) -> dict[str, int]:
     """How often each class is taken to occur where the model will serve, in the order of classes.
 
     As in `maps`, without those that people chose. A pattern that they alone show is taken to be as
-    frequent as the median of the others: it was labelled because it turned up, and were it taken to
-    be as rare as its few labels, the model would hardly dare to name it.
+    frequent as the rarest of the others: it was labelled because it turned up, and were it taken to
+    be as rare as its few labels, the model would hardly dare to name it; taken to be more frequent,
+    the known pattern most like it pays (docs/models.md).
     """
     if maps.chosen is None:
         return maps.class_counts()
     counts = maps.subset(np.flatnonzero(~maps.chosen)).class_counts()
-    usual = [count for name, count in counts.items() if count and name != _NONE]
-    median = round(statistics.median(usual)) if usual else 1
+    rarest = min((n for name, n in counts.items() if n and name != _NONE), default=1)
     shown = maps.class_counts()
-    return {name: count or min(shown[name], 1) * median for name, count in counts.items()}
+    return {name: count or min(shown[name], 1) * rarest for name, count in counts.items()}
 
 
 def _relabelled(part: MapSet, training: MapSet) -> MapSet:

@@ -92,7 +92,16 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     save_maps(reference, home / "reference.npz")
     train_and_register(
         reference,
-        TrainOptions(budget_s=None, epochs=12, backbone="mapnet_xs", size=32, batch=128),
+        # Timing would choose the precision, and with it the run.
+        TrainOptions(
+            budget_s=None,
+            epochs=12,
+            backbone="mapnet_xs",
+            size=32,
+            batch=128,
+            precision="fp32",
+            device="cpu",
+        ),
         origin=Origin(data=str(home / "reference.npz"), command="fabpilot train wafer-map"),
         mlflow_uri=settings.mlflow_uri,
         alias="champion",
@@ -118,7 +127,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
         named = [event for event, pattern in zip(events, truth, strict=True) if pattern == NEW]
         log.append([encode(as_label(event, NEW)) for event in named[:LABELS]])
         # 4. Retrain.
-        options = RetrainOptions(budget_s=500, epochs=14, shadow=100, promote=True)
+        options = RetrainOptions(budget_s=500, epochs=30, shadow=100, promote=True)
         report = retrain(settings, log, [SITE], options)
     finally:
         log.close()
@@ -137,7 +146,7 @@ def test_forty_labels_teach_a_new_pattern_and_no_other_is_forgotten(learned: Lea
     assert any(one.challenger == NEW for one in report.shadow.differences)
     assert report.gate.decision.passed, report.gate.reason
     # Judged on new wafers, of which neither model has seen any.
-    fresh = load_named_maps("sim:mixed", wafers=5000, seed=11)
+    fresh = load_named_maps("sim:mixed", wafers=12_000, seed=11)
     champion, challenger = (open_session(learned, name) for name in ("previous", "champion"))
     new = of_classes(fresh, (NEW,))
     said = challenger.run(new.canonical(32)).probabilities.argmax(axis=1)
@@ -146,11 +155,7 @@ def test_forty_labels_teach_a_new_pattern_and_no_other_is_forgotten(learned: Lea
     old = of_classes(fresh, KNOWN)
     before, after = per_class_f1(champion, old), per_class_f1(challenger, old)
     losses = {name: before[name] - after.get(name, 0.0) for name in before}
-    assert np.mean(list(losses.values())) <= 0.01, losses
-    # A class has a few hundred of these maps: more than a point only if chance explains it.
-    assert max(losses.values()) <= 0.01 + 2.0 / np.sqrt(min(old.class_counts().values())) / 3, (
-        losses
-    )
+    assert max(losses.values()) <= 0.01, losses
 
 
 def test_before_that_it_is_flagged_as_unknown(learned: Learned) -> None:
