@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy.stats import binom
 
 from contracts.model_file import missing_patterns
+from models.intervals import lot_draws
 
 __all__ = [
     "Candidate",
@@ -217,19 +218,14 @@ def paired_interval(
     """
     _, member = np.unique(groups, return_inverse=True)
     count = int(member.max()) + 1
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(count, size=(_RESAMPLES, count))
-    drawn += np.arange(_RESAMPLES)[:, None] * count
-    # (B, G): how often each resample holds each group.
-    times = np.bincount(drawn.ravel(), minlength=_RESAMPLES * count)
-    times = times.reshape(_RESAMPLES, count).astype(np.float64)
 
     def resampled(answers: Answers) -> npt.NDArray[np.float64]:
         sums = []
         for part in _counts(truth, answers):
             per_group = np.zeros((count, truth.shape[1]))
             np.add.at(per_group, member, part)
-            sums.append(times @ per_group)
+            draws = lot_draws(count, _RESAMPLES, seed)
+            sums.append(np.concatenate([times @ per_group for times in draws]))
         return _macro_f1(*sums)
 
     gain = resampled(challenger) - resampled(champion)

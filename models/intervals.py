@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Interval", "Intervals", "Sums", "confidence_bins", "f1_scores", "intervals"]
+__all__ = [
+    "Interval",
+    "Intervals",
+    "Sums",
+    "confidence_bins",
+    "f1_scores",
+    "intervals",
+    "lot_draws",
+]
 
 _ECE_BINS = 15  # Guo et al., ICML 2017
 _SEED = 0
@@ -134,7 +142,7 @@ def intervals(sums: Sums, lots: npt.NDArray[np.int64], resamples: int) -> Interv
     _, lot = np.unique(lots, return_inverse=True)
     per_lot = np.zeros((int(lot.max()) + 1, sums.table.shape[1]))
     np.add.at(per_lot, lot, sums.table)
-    drawn = np.concatenate([counts @ per_lot for counts in _draws(len(per_lot), resamples)])
+    drawn = np.concatenate([counts @ per_lot for counts in lot_draws(len(per_lot), resamples)])
     return Intervals(
         {name: _ends(values) for name, values in sums.metrics(drawn).items()},
         tuple(_ends(values) for values in sums.f1(drawn).T),
@@ -148,9 +156,15 @@ def _ends(values: Floats) -> Interval:
     return float(low), float(high)
 
 
-def _draws(lots: int, resamples: int) -> Iterator[Floats]:
-    """How often each lot was drawn, some resamples (b, lots) at a time."""
-    random = np.random.default_rng(_SEED)
+def lot_draws(lots: int, resamples: int, seed: int = _SEED) -> Iterator[Floats]:
+    """How often each of `lots` lots was drawn, with replacement, in each resample.
+
+    The same seed gives the same draws, so two models can be compared on the same lots.
+
+    Yields:
+        (b, lots), some resamples at a time; `resamples` in all.
+    """
+    random = np.random.default_rng(seed)
     for start in range(0, resamples, _TOGETHER):
         some = min(_TOGETHER, resamples - start)
         drawn = random.integers(lots, size=(some, lots)) + lots * np.arange(some)[:, None]

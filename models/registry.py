@@ -16,7 +16,6 @@ address of an MLflow server. Nothing here touches MLflow's global state.
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -35,6 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from contracts.errors import ConflictError, RegistryError
 from contracts.model_file import TAG_ACCEPTED, TAG_FILE, TAG_SHA256
+from contracts.model_uri import parse_model_uri
 from models.figures import confusion_figure
 
 __all__ = [
@@ -59,7 +59,6 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 # What was decided about a version last; each with '.by', '.at' and '.reason' and more behind it.
 TAG_PROMOTION, TAG_ROLLBACK = "fabpilot.promotion", "fabpilot.rollback"
 _MODEL_FILE = "model.onnx"
-_MODEL_URI = re.compile(r"models:/(?P<name>[A-Za-z0-9._-]+)(@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 # A server that is down is reported in seconds, not after MLflow's own four minutes of retries.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
@@ -288,16 +287,13 @@ def fetch_run_file(uri: str, model: str, file: str, folder: Path) -> Path:
     Raises:
         RegistryError: no such version or file, or the store does not answer.
     """
-    match = _MODEL_URI.fullmatch(model)
-    if match is None:
-        raise RegistryError(f"{model!r} is no model: use models:/wafer-map@champion or …/3")
+    name, selector = parse_model_uri(model)
     with _errors(uri):
         client = _client(uri)
-        name, alias, number = match["name"], match["alias"], match["version"]
         found = (
-            client.get_model_version_by_alias(name, alias)
-            if alias
-            else client.get_model_version(name, number)
+            client.get_model_version(name, selector)
+            if selector.isdigit()
+            else client.get_model_version_by_alias(name, selector)
         )
         if not found.run_id or file not in {f.path for f in client.list_artifacts(found.run_id)}:
             raise RegistryError(

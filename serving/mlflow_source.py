@@ -21,29 +21,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from contracts.errors import RegistryError
 from contracts.model_file import TAG_ACCEPTED, TAG_FILE, TAG_SHA256
+from contracts.model_uri import parse_model_uri
 from serving.repository import ModelRef
 
-__all__ = ["MlflowSource", "parse_model_uri"]
+__all__ = ["MlflowSource"]
 
-_URI = re.compile(r"models:/(?P<name>[A-Za-z0-9._-]+)(@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-def parse_model_uri(uri: str) -> tuple[str, str]:
-    """Name and alias or version of `models:/name@alias` or `models:/name/version`.
-
-    Raises:
-        RegistryError: neither form.
-
-    >>> parse_model_uri("models:/wafer-map@champion")
-    ('wafer-map', 'champion')
-    """
-    match = _URI.fullmatch(uri)
-    if match is None:
-        raise RegistryError(
-            f"{uri!r} is no model: use models:/wafer-map@champion, models:/wafer-map/3 or a file"
-        )
-    return match["name"], match["alias"] or match["version"]
 
 
 class MlflowSource:

@@ -7,6 +7,7 @@ import pytest
 from console.tables import create_tables
 from contracts.errors import ModelFileError, RegistryError
 from contracts.model_file import TAG_FILE, TAG_SHA256
+from contracts.model_uri import parse_model_uri
 from fabpilot.health import Cached, registered_models
 from fabpilot.settings import Settings
 from models.registry import (
@@ -17,7 +18,7 @@ from models.registry import (
     rollback,
 )
 from serving.device import Device
-from serving.mlflow_source import MlflowSource, parse_model_uri
+from serving.mlflow_source import MlflowSource
 from serving.repository import ModelRepository
 from streaming.database import open_engine
 from tests.model_files import write_model
