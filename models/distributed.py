@@ -86,4 +86,5 @@ def join_team(device: torch.device) -> Iterator[Team]:
 
 def _collective_device() -> torch.device:
     # NCCL moves GPU memory only.
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    return torch.device("cuda", local) if dist.get_backend() == "nccl" else torch.device("cpu")

@@ -7,6 +7,7 @@ fewer steps. Nothing is written to disk but the checkpoint, if one is wanted.
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -82,7 +83,8 @@ def train(
 ) -> Trained:
     """Train a network and calibrate it.
 
-    Under `torchrun` every process calls this with the same arguments, and gets the same network.
+    Under `torchrun` every process calls this with the same arguments; the first one's network is
+    the one to keep.
 
     Args:
         maps: to learn from.
@@ -164,7 +166,9 @@ def train(
                     if run.share >= 1.0:
                         break
                 scores = _scores(run.average.net, x_val, replicas, precision)
-                run.judged(*_judge(scores, y_val), precision)
+                # One judgement for all: processes that disagreed would not stop at one epoch.
+                accuracy, macro_f1 = (team.agree(figure) for figure in _judge(scores, y_val))
+                run.judged(accuracy, macro_f1, precision)
                 if on_epoch is not None and team.leads:
                     on_epoch(run.history[-1])
                 if checkpoint is not None and team.leads:
@@ -321,7 +325,10 @@ def _device(wanted: Device) -> torch.device:
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise DeviceError("no usable CUDA GPU here; train with device 'cpu' or 'auto'")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    if not available or wanted == "cpu":
+        return torch.device("cpu")
+    # torchrun tells each of its processes which GPU of the machine is its own.
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _tensors(maps: MapSet, size: int) -> tuple[Tensor, Tensor]:

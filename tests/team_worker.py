@@ -19,7 +19,13 @@ def main(folder: Path) -> None:
     maps = from_lists([draw_map(n, rng) for n in labels], labels, [i // 8 for i in range(320)], "")
     rest, validation = split_blocks(maps, seed=0)
     options = TrainOptions(
-        backbone="mapnet_xs", size=32, batch=32, epochs=3, budget_s=None, precision="fp32"
+        backbone="mapnet_xs",
+        size=32,
+        batch=32,
+        epochs=3,
+        budget_s=None,
+        precision="fp32",
+        patience=3,
     )
     trained = train(rest, validation, options)
     name = "leader" if trained.leads else "follower"
