@@ -50,6 +50,8 @@ _TOPICS = {
     Stream.METROLOGY: "wafers",
     Stream.REVIEW_IMAGES: "wafers",
     Stream.LABELS: "labels",
+    Stream.RISKS: "wafers",
+    Stream.CHARTS: "equipment",
     Stream.DEAD_LETTERS: "health",
 }
 

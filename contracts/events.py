@@ -11,7 +11,18 @@ from typing import ClassVar, Literal
 import msgspec
 
 from contracts.arrays import Array
+from contracts.event import Event
 from contracts.ids import derived_id
+from contracts.steering_events import (
+    ActionEffect,
+    AutomationSwitch,
+    ChartKind,
+    ChartPoint,
+    Contribution,
+    Risk,
+    RunToRun,
+    VirtualMetrology,
+)
 from contracts.topics import Stream
 
 __all__ = [
@@ -19,12 +30,18 @@ __all__ = [
     "LOT_ACTIONS",
     "NOVELTY_LIMIT",
     "Action",
+    "ActionEffect",
     "ActionKind",
     "ActionStatus",
     "Alert",
     "AlertDecision",
     "AlertKind",
+    "AutomationSwitch",
+    "Cause",
+    "ChartKind",
+    "ChartPoint",
     "Commonality",
+    "Contribution",
     "DeadLetter",
     "EquipmentState",
     "Event",
@@ -33,9 +50,12 @@ __all__ = [
     "Prediction",
     "ProcessEvent",
     "ReviewImage",
+    "Risk",
+    "RunToRun",
     "Severity",
     "Trace",
     "VariableShift",
+    "VirtualMetrology",
     "WaferMap",
 ]
 
@@ -64,33 +84,6 @@ E10State = Literal[
     "unscheduled_down",
     "non_scheduled",
 ]
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What every event has.
-
-    Attributes:
-        event_id: unique; derived from content for derived events.
-        site: the fab it belongs to.
-        time_ms: when it happened on the fab's clock, milliseconds since the epoch, UTC.
-    """
-
-    ce_type: ClassVar[str]
-    stream: ClassVar[Stream]
-
-    event_id: str
-    site: str
-    time_ms: int
-
-    @property
-    def key(self) -> str:
-        """The log key: events with one key stay in order."""
-        raise NotImplementedError
-
-    @property
-    def trace_root(self) -> str:
-        """What its distributed trace is about: the wafer where there is one."""
-        return str(getattr(self, "substrate_id", "") or self.event_id)
 
 
 class ProcessEvent(Event, frozen=True, kw_only=True):
@@ -314,15 +307,26 @@ class Commonality(msgspec.Struct, frozen=True, kw_only=True):
     """How much more often bad wafers went through one place than others did.
 
     Attributes:
-        factor: what was compared: 'module', 'equipment', 'recipe' or 'step'.
-        value: which one, such as 'ETCH-01/B'.
+        factor: what was compared: 'module', 'equipment', 'recipe', 'step'; 'maintenance' (time
+            since the module's), 'order' (place in the lot at a module), 'neighbour' (treated right
+            after a bad one), or 'interaction' of two of these.
+        value: which one, such as 'ETCH-01/B'; of an interaction both, joined by ' & '.
         bad_through: bad wafers that went through it; `bad_total` all bad ones.
         good_through: good wafers that went through it; `good_total` all good ones.
         odds_ratio: effect size, with 0.5 added to each cell (Haldane-Anscombe).
         p_value: Fisher's exact test, one-sided, corrected for the comparisons made.
     """
 
-    factor: Literal["module", "equipment", "recipe", "step"]
+    factor: Literal[
+        "module",
+        "equipment",
+        "recipe",
+        "step",
+        "maintenance",
+        "order",
+        "neighbour",
+        "interaction",
+    ]
     value: str
     bad_through: int
     bad_total: int
@@ -351,6 +355,22 @@ class VariableShift(msgspec.Struct, frozen=True, kw_only=True):
     z: float
 
 
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be behind an alert. The probabilities of an alert's causes add up to 1 at most.
+
+    Attributes:
+        module: 'equipment/module', or '' for something else.
+        mode: failure mode from the policy's list (FMEA), or '' where none of them fits.
+        probability: 0 to 1.
+        evidence: what speaks for it, in words with numbers.
+    """
+
+    module: str
+    mode: str
+    probability: float
+    evidence: tuple[str, ...] = ()
+
+
 class Alert(Event, frozen=True, kw_only=True):
     """What an engineer should look at: one per cause, with the evidence. A snapshot.
 
@@ -372,6 +392,7 @@ class Alert(Event, frozen=True, kw_only=True):
         commonalities: best first.
         shifts: variables that moved, largest first.
         at_risk: lots that went through the suspect and are not tested yet.
+        causes: module and failure mode, the most probable first; empty while inconclusive.
     """
 
     ce_type: ClassVar[str] = "fabpilot.alert.v1"
@@ -397,6 +418,7 @@ class Alert(Event, frozen=True, kw_only=True):
     commonalities: tuple[Commonality, ...] = ()
     shifts: tuple[VariableShift, ...] = ()
     at_risk: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
 
     @property
     def key(self) -> str:
@@ -442,6 +464,7 @@ class Action(Event, frozen=True, kw_only=True):
         cost_good_dies: what the action itself costs, in good dies.
         confidence: that it removes the cause, 0 to 1.
         check: how its effect will be checked, for people.
+        evidence: what it was decided on, in words with numbers.
     """
 
     ce_type: ClassVar[str] = "fabpilot.action.v1"
@@ -463,6 +486,7 @@ class Action(Event, frozen=True, kw_only=True):
     cost_good_dies: float = 0.0
     confidence: float = 0.0
     check: str = ""
+    evidence: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -538,8 +562,11 @@ class DeadLetter(Event, frozen=True, kw_only=True):
 
 _ALL: tuple[type[Event], ...] = (
     Action,
+    ActionEffect,
     Alert,
     AlertDecision,
+    AutomationSwitch,
+    ChartPoint,
     DeadLetter,
     EquipmentState,
     Label,
@@ -547,7 +574,10 @@ _ALL: tuple[type[Event], ...] = (
     Prediction,
     ProcessEvent,
     ReviewImage,
+    Risk,
+    RunToRun,
     Trace,
+    VirtualMetrology,
     WaferMap,
 )
 

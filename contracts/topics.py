@@ -29,6 +29,8 @@ class Stream(StrEnum):
     PREDICTIONS = "predictions"
     ALERTS = "alerts"
     ACTIONS = "actions"
+    RISKS = "risks"
+    CHARTS = "charts"
     LABELS = "labels"
     DEAD_LETTERS = "dead_letters"
 
@@ -65,6 +67,8 @@ STREAM_SPECS: dict[Stream, StreamSpec] = {
     Stream.PREDICTIONS: StreamSpec(4),
     Stream.ALERTS: StreamSpec(1, retention_h=0),
     Stream.ACTIONS: StreamSpec(1, retention_h=0),
+    Stream.RISKS: StreamSpec(2),
+    Stream.CHARTS: StreamSpec(2),
     Stream.LABELS: StreamSpec(1, retention_h=0),
     # A dead letter carries the record it stands for, whatever stream that was on.
     Stream.DEAD_LETTERS: StreamSpec(1, retention_h=30 * 24, record_bytes=MAX_RECORD_BYTES),

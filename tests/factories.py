@@ -6,9 +6,14 @@ import numpy as np
 from contracts.arrays import Array
 from contracts.events import (
     Action,
+    ActionEffect,
     Alert,
     AlertDecision,
+    AutomationSwitch,
+    Cause,
+    ChartPoint,
     Commonality,
+    Contribution,
     DeadLetter,
     EquipmentState,
     Event,
@@ -17,8 +22,11 @@ from contracts.events import (
     Prediction,
     ProcessEvent,
     ReviewImage,
+    Risk,
+    RunToRun,
     Trace,
     VariableShift,
+    VirtualMetrology,
     WaferMap,
 )
 
@@ -64,6 +72,16 @@ def novel_prediction() -> Prediction:
     prediction = sample_events()[Prediction.ce_type]
     assert isinstance(prediction, Prediction)
     return msgspec.structs.replace(prediction, novelty=1.25)
+
+
+def alert_with_causes() -> Alert:
+    """The alert of `sample_events`, with what may be behind it."""
+    alert = sample_events()[Alert.ce_type]
+    assert isinstance(alert, Alert)
+    cause = Cause(
+        module="ETCH-01/B", mode="rf_match_drift", probability=0.75, evidence=("rf_reflected_w +8",)
+    )
+    return msgspec.structs.replace(alert, causes=(cause,))
 
 
 def sample_events() -> dict[str, Event]:
@@ -147,6 +165,39 @@ def sample_events() -> dict[str, Event]:
             source_offset=42, source_key=b"L0001", source_headers=(("ce_type", b"nonsense"),),
             value=b"\x00\xff", value_bytes=2, error="UnknownTypeError", reason="unknown event type",
             stage="process", **head,
+        ),
+        Risk(
+            event_id="risk-1", step="etch", sequence=2, patterns=("Edge-Ring", "Scratch"),
+            probabilities=(0.75, 0.03125), any_pattern=0.75, expected_loss=0.1875,
+            suspects=("ETCH-01/B",), **head, **wafer,
+        ),
+        ChartPoint(
+            event_id="point-1", chart_id="c1", chart="xbar", step="etch", recipe_id="ETCH-MAIN",
+            parameter="etch_depth_nm", lot_id="L0001", substrates=("L0001.07", "L0001.08"),
+            value=325.5, center=320.0, lower=314.0, upper=326.0, sigma=2.0,
+            rules=("western-electric-2",), enabled=("limit", "western-electric-2"), arl0=225.5,
+            arl1=16.25, phase=2, points=41, cp=1.5, cpk=1.25, cpk_low=1.0, cpk_high=1.5,
+            contributions=(Contribution(variable="rf_power_w", value=7.5),), **head, **place,
+        ),
+        VirtualMetrology(
+            event_id="virtual-1", recipe_id="ETCH-MAIN", step="etch", parameter="etch_depth_nm",
+            predicted=321.5, low=318.0, high=325.0, coverage=0.9, unlike=False, learned=120,
+            **head, **place, **wafer,
+        ),
+        RunToRun(
+            event_id="r2r-1", thread="P1 | etch | ETCH-01/B", product="P1", recipe_id="ETCH-MAIN",
+            step="etch", output="etch_depth_nm", parameter="rf_power_w", target=320.0,
+            measured=323.5, virtual=True, disturbance=2.5, drift=0.125, set_point=900.0,
+            recommended=888.0, gain=0.25, gain_ratio=1.125, weight=0.3, runs=17, status="limited",
+            reason="largest step", **head, **place,
+        ),
+        ActionEffect(
+            event_id="effect-1", action_id="x1", alert_id="a1", verdict="absent",
+            measure="share of wafers with Edge-Ring", before=0.75, after=0.5, wafers=25,
+            consequence="escalated", evidence=("13 of 25 wafers since",), **head,
+        ),
+        AutomationSwitch(
+            event_id="switch-1", automatic=False, by="Kim", reason="audit", **head,
         ),
     ]  # fmt: skip
     return {event.ce_type: event for event in events}

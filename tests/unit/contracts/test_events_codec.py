@@ -18,7 +18,14 @@ from contracts.labels import label_name
 from contracts.records import Record
 from contracts.schemas import schema_files
 from contracts.topics import MAX_RECORD_BYTES
-from tests.factories import novel_prediction, sample_events, trace_with_times, wafer_grid, wafer_map
+from tests.factories import (
+    alert_with_causes,
+    novel_prediction,
+    sample_events,
+    trace_with_times,
+    wafer_grid,
+    wafer_map,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
@@ -71,6 +78,18 @@ def test_novelty_of_a_prediction_is_optional_and_stays_readable() -> None:
     jsonschema.validate(plain, json.loads(schema_files()["fabpilot.prediction.v1.json"]))
     without = msgspec.structs.replace(event, novelty=None)
     old = (GOLDEN / "fabpilot.prediction.v1.msgpack").read_bytes()
+    assert decode(message.headers, old) == without
+
+
+def test_causes_of_an_alert_are_optional_and_stay_readable() -> None:
+    event = alert_with_causes()
+    message = encode(event)
+    golden = (GOLDEN / "fabpilot.alert.v1.causes.msgpack").read_bytes()
+    assert decode(message.headers, golden) == event
+    plain = json.loads(msgspec.json.encode(event))
+    jsonschema.validate(plain, json.loads(schema_files()["fabpilot.alert.v1.json"]))
+    without = msgspec.structs.replace(event, causes=())
+    old = (GOLDEN / "fabpilot.alert.v1.msgpack").read_bytes()
     assert decode(message.headers, old) == without
 
 
