@@ -23,7 +23,14 @@ from contracts.model_file import (
 )
 from serving.device import Device, check_provider, providers
 
-__all__ = ["Outputs", "Session", "open_session"]
+__all__ = [
+    "Outputs",
+    "Session",
+    "check_one_file",
+    "open_session",
+    "read_model",
+    "session_options",
+]
 
 # What other kernels (another CPU, TF32 on a GPU) may change in a probability. A model that was
 # damaged or is another one altogether is off by far more.
@@ -87,7 +94,7 @@ def open_session(
             or does not give on its golden batch what it gave when it was exported.
         DeviceError: the device asked for is not the one we would get.
     """
-    data = _read(path)
+    data = read_model(path)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256:
         raise ModelFileError(
@@ -97,7 +104,7 @@ def open_session(
     card = _card(path, data)
     wanted = providers(device)
     try:
-        session = ort.InferenceSession(data, _options(threads), providers=wanted)
+        session = ort.InferenceSession(data, session_options(threads), providers=wanted)
     except Exception as error:  # ONNX Runtime raises its own types, of no common base
         raise ModelFileError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
     provider = check_provider(device, session.get_providers())
@@ -107,7 +114,12 @@ def open_session(
     return loaded
 
 
-def _read(path: Path) -> bytes:
+def read_model(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelFileError: it cannot be read, or is larger than any model of ours.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES:
@@ -117,8 +129,12 @@ def _read(path: Path) -> bytes:
         raise ModelFileError(f"cannot read model file {path}: {error.strerror}") from error
 
 
-def _card(path: Path, data: bytes) -> ModelCard:
-    """The model's card; refuses what is not ONNX or not in one file."""
+def check_one_file(path: Path, data: bytes) -> onnx.ModelProto:
+    """The model, if it is ONNX and whole in this one file.
+
+    Raises:
+        ModelFileError: it is not.
+    """
     try:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
@@ -128,6 +144,12 @@ def _card(path: Path, data: bytes) -> ModelCard:
         raise ModelFileError(f"{path.name} keeps its weights in another file; export it as one")
     if model.functions:
         raise ModelFileError(f"{path.name} defines functions of its own, which ours never do")
+    return model
+
+
+def _card(path: Path, data: bytes) -> ModelCard:
+    """The model's card; refuses what is not ONNX or not in one file."""
+    model = check_one_file(path, data)
     documents = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
     if len(documents) != 1:
         raise ModelFileError(
@@ -150,7 +172,8 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from _tensors(inner)
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int) -> ort.SessionOptions:
+    """How ONNX Runtime runs our models."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads

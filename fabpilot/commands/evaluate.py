@@ -1,4 +1,4 @@
-"""`fabpilot evaluate`: how good a model is on a set of maps, through the runtime that serves it."""
+"""`fabpilot evaluate`: how good a model is on maps or traces, as served."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +12,12 @@ from fabpilot.commands.options import JsonOption
 from fabpilot.map_data import Part, load_named_maps, part_of
 from fabpilot.output import err, progress_bar, report
 from fabpilot.settings import load_settings
-from fabpilot.wiring import open_repository
+from fabpilot.wiring import model_source, open_repository
 from models.data import MapSet
 from models.evaluate import EvaluationReport, judge, predict_all, single_map_ms
 from models.robustness import macro_f1_under, perturbations
 from serving.session import Session
+from serving.trace_session import is_trace_model
 
 __all__ = ["register"]
 
@@ -27,15 +28,23 @@ _SHOWN_MISTAKES = 36
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="An ONNX file or models:/wafer-map@champion.", metavar="MODEL")
+        str,
+        typer.Argument(
+            help="An ONNX file, models:/wafer-map@champion, models:/trace-metrology@champion.",
+            metavar="MODEL",
+        ),
     ],
     data: Annotated[
         str,
-        typer.Option("--data", help="A .npz of labelled maps, LSWMD.pkl, or sim:SCENARIO."),
+        typer.Option("--data", help="A .npz of labelled maps, LSWMD.pkl, sim:SCENARIO, or traces."),
     ],
     part: Annotated[
         str,
-        typer.Option("--part", help="all, or the train or holdout side of train's own split."),
+        typer.Option(
+            "--part",
+            help="Of maps: all, or the train or holdout side of train's own split."
+            " Of traces: a part of the set.",
+        ),
     ] = "all",
     full: Annotated[
         bool,
@@ -54,17 +63,28 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", min=0, help="With sim:SCENARIO.")] = 1_000,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a model on labelled maps: accuracy, macro-F1, per class, calibration.
+    """Judge a model: of maps by accuracy, macro-F1, calibration; of traces by its task's measures.
 
     For example:
 
       fabpilot evaluate models:/wafer-map@champion --data wm811k.npz --part holdout
 
       fabpilot evaluate wafer-map.onnx --data wm811k.npz --part holdout --full --report judged
+
+      fabpilot evaluate models:/trace-metrology@champion --data phm2016_cmp --part validation
     """
+    settings = load_settings()
+    source = model_source(settings, model)
+    file = source.fetch(source.resolve())
+    if is_trace_model(file):
+        # scikit-learn is a second to load, and maps need none of it.
+        from fabpilot.trace_judge import judge_traces
+
+        judged_traces = judge_traces(settings, file, Path(data), part)
+        report(judged_traces, as_json=as_json, title=f"{model} on {data}, part {part}")
+        return
     if part not in ("all", "train", "holdout"):
         raise typer.BadParameter("use all, train or holdout", param_hint="--part")
-    settings = load_settings()
     maps = part_of(load_named_maps(data, wafers=wafers, seed=seed), _as_part(part))
     repository = open_repository(settings, model)
     try:

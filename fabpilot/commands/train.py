@@ -1,4 +1,4 @@
-"""`fabpilot train wafer-map`: from labelled maps to a registered model."""
+"""`fabpilot train`: from labelled maps, or from traces, to a registered model."""
 
 import shlex
 import warnings
@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fabpilot.commands.options import JsonOption
+from fabpilot.commands.train_trace import trace
 from fabpilot.duration import parse_duration
 from fabpilot.map_data import load_named_maps
 from fabpilot.output import err, report
@@ -205,5 +206,6 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     train = typer.Typer(help="Train models.", no_args_is_help=True)
     train.command("wafer-map")(wafer_map)
+    train.command("trace")(trace)
     train.callback()(lambda: None)
     app.add_typer(train, name="train")

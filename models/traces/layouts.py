@@ -1,0 +1,54 @@
+"""The layouts of trace sets that can be read: one entry each, one file each."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.traces import load_bosch, load_long, load_phm
+from models.traces.data import TraceSet
+
+__all__ = ["LAYOUTS", "Layout", "npz_names"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout on disk.
+
+    Attributes:
+        looks_like: how a person knows it, for messages.
+        matches: whether a path has it, told from names alone.
+        load: reads a part of it, or raises DatasetError.
+    """
+
+    looks_like: str
+    matches: Callable[[Path], bool]
+    load: Callable[[Path, str | None], TraceSet]
+
+
+def npz_names(path: Path) -> frozenset[str]:
+    """Names of the arrays in an .npz file; none if it is no such file."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return frozenset()
+    with zipfile.ZipFile(path) as archive:
+        return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+
+
+# The first that matches reads it: the more particular one stands first.
+LAYOUTS: tuple[Layout, ...] = (
+    Layout(
+        "a folder with PART_traces.parquet and PART_removalrate.csv (PHM 2016 CMP)",
+        load_phm.matches,
+        load_phm.load,
+    ),
+    Layout(
+        "an .npz with data, offsets, lot, wafer, depth_um and signals (Bosch etch)",
+        lambda path: npz_names(path) >= load_bosch.NEEDED,
+        load_bosch.load,
+    ),
+    Layout(
+        "a .parquet in long format with the columns run and time_s (docs/models.md)",
+        load_long.matches,
+        load_long.load,
+    ),
+)

@@ -1,0 +1,21 @@
+"""The tasks of trace models by name."""
+
+from contracts.errors import ConfigError
+from contracts.trace_model import Task
+from models.traces.task import TraceTask
+
+__all__ = ["task_named"]
+
+
+def task_named(name: Task) -> TraceTask:
+    """The task of this name.
+
+    Raises:
+        ConfigError: nobody has written it yet.
+    """
+    # scikit-learn takes a second to import: only what was asked for is.
+    if name == "metrology":
+        from models.traces.metrology import MetrologyTask
+
+        return MetrologyTask()
+    raise ConfigError(f"there is no trace model for the task {name!r} yet")
