@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.traces import load_bosch, load_long, load_phm
+from models.traces import load_bosch, load_lam, load_long, load_phm, load_secom
 from models.traces.data import TraceSet
 
 __all__ = ["LAYOUTS", "Layout", "npz_names"]
@@ -45,6 +45,16 @@ LAYOUTS: tuple[Layout, ...] = (
         "an .npz with data, offsets, lot, wafer, depth_um and signals (Bosch etch)",
         lambda path: npz_names(path) >= load_bosch.NEEDED,
         load_bosch.load,
+    ),
+    Layout(
+        "an .npz with data, offsets, wafer, fault and variables (LAM 9600 etch)",
+        lambda path: npz_names(path) >= load_lam.NEEDED,
+        load_lam.load,
+    ),
+    Layout(
+        "a .parquet with timestamp, label and signals V1, V2... (SECOM)",
+        load_secom.matches,
+        load_secom.load,
     ),
     Layout(
         "a .parquet in long format with the columns run and time_s (docs/models.md)",

@@ -157,12 +157,16 @@ class PcaMonitor:
         return found
 
 
-def fit_monitor(values: Floats, components: int | None = None) -> PcaMonitor:
+def fit_monitor(
+    values: Floats, components: int | None = None, *, standardise: bool = True
+) -> PcaMonitor:
     """Fit to normal samples.
 
     Args:
         values: (n, p) without NaN, n at least 10; neighbours in time stand side by side.
         components: a, at least 1; None takes as many as are above the noise.
+        standardise: False where the values have mean 0 and variance 1 already, known better than
+            from these samples.
 
     Raises:
         DatasetError: too few samples.
@@ -170,7 +174,8 @@ def fit_monitor(values: Floats, components: int | None = None) -> PcaMonitor:
     n, p = values.shape
     if n < _FOLDS:
         raise DatasetError(f"{n} samples are too few for a monitor; at least {_FOLDS} are needed")
-    mean, scale = _standard(values)
+    standard = _standard if standardise else _as_they_are
+    mean, scale = standard(values)
     z = (values - mean) / scale
     a = strong_components(z) if components is None else components
     a = min(a, p - 1, n - 2)
@@ -179,7 +184,7 @@ def fit_monitor(values: Floats, components: int | None = None) -> PcaMonitor:
     held_scores, held = [], []
     for block in np.array_split(np.arange(n), _FOLDS):
         rest = np.delete(np.arange(n), block)
-        center, spread = _standard(values[rest])
+        center, spread = standard(values[rest])
         base = _directions((values[rest] - center) / spread, a)
         x = (values[block] - center) / spread
         t = x @ base
@@ -208,6 +213,11 @@ def strong_components(standardised: Floats) -> int:
 def _standard(values: Floats) -> tuple[Floats, Floats]:
     scale = values.std(axis=0, ddof=1)
     return values.mean(axis=0), np.where(scale > 0, scale, 1.0)
+
+
+def _as_they_are(values: Floats) -> tuple[Floats, Floats]:
+    p = values.shape[1]
+    return np.zeros(p), np.ones(p)
 
 
 def _directions(z: Floats, a: int) -> Floats:

@@ -18,4 +18,12 @@ def task_named(name: Task) -> TraceTask:
         from models.traces.metrology import MetrologyTask
 
         return MetrologyTask()
+    if name == "fault":
+        from models.traces.fault import FaultTask
+
+        return FaultTask()
+    if name == "risk":
+        from models.traces.risk import RiskTask
+
+        return RiskTask()
     raise ConfigError(f"there is no trace model for the task {name!r} yet")
