@@ -4,8 +4,8 @@ Over P deviations z of a run (standard deviations, `tool_matching`), clipped to 
 sensor decides alone:
 
 - `score`, what alarms are made from: (T2 + SPE/s^2) over its limit, s^2 the variance of a residual.
-  That is the distance under a Gaussian with a strong directions and equal noise in all others (M. E.
-  Tipping and C. M. Bishop, J. R. Statist. Soc. B 61 (1999)), so each direction weighs the same;
+  That is the distance under a Gaussian with some strong directions and equal noise in all others
+  (M. E. Tipping and C. M. Bishop, J. R. Statist. Soc. B 61, 1999): each direction weighs the same;
 - `t2` and `spe`, its parts; `largest`, the greatest |z|: univariate limits per variable and step;
 - `nearest`, the learned one: distance to the three most alike of the training runs;
 - `contributions`, what each variable adds to the score (complete decomposition, C. F.
@@ -118,7 +118,7 @@ def fit_detector(deviations: Floats, owner: Floats) -> Detector:
 
 def _residual(monitor: PcaMonitor) -> float:
     p, a = monitor.directions.shape
-    return monitor.residual.theta1 / (p - a)
+    return float(monitor.residual.theta1 / (p - a))
 
 
 def _limit(z: Floats) -> float:

@@ -59,8 +59,11 @@ class FaultDetail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What is to be written down of a fitted model."""
         m = model.matching
         return cls(
-            model.layout,
-            *(Array.of(x.astype(np.float32)) for x in (m.gain, m.scale, m.warm_up, m.floor)),
+            layout=model.layout,
+            gain=Array.of(m.gain.astype(np.float32)),
+            scale=Array.of(m.scale.astype(np.float32)),
+            warm_up=Array.of(m.warm_up.astype(np.float32)),
+            floor=Array.of(m.floor.astype(np.float32)),
             univariate_limit=model.detector.univariate_limit,
             learned=model.learned,
         )
@@ -84,7 +87,10 @@ class FaultDetail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def matching(self) -> Matching:
         """What training learned about the features."""
         return Matching(
-            *(x.numpy().astype(np.float64) for x in (self.gain, self.scale, self.warm_up, self.floor))
+            *(
+                x.numpy().astype(np.float64)
+                for x in (self.gain, self.scale, self.warm_up, self.floor)
+            )
         )
 
 
@@ -104,7 +110,6 @@ class Deviations:
 
     Attributes:
         values: (N, P), NaN where unknown.
-        judged: (N,) whether enough is known to judge the run.
         learned: (N,) whether the model was trained on it.
         troubles: of each run's sensors.
     """
@@ -116,6 +121,7 @@ class Deviations:
 
     @property
     def judged(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether enough is known to judge the run."""
         found: npt.NDArray[np.bool_] = (~np.isnan(self.values)).mean(axis=1) >= _KNOWN_SHARE
         return found
 

@@ -1,6 +1,7 @@
 """Small ONNX graphs written node by node, checked against the numbers they stand for."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -35,7 +36,7 @@ class Graph:
         self._constants[name] = np.ascontiguousarray(np.asarray(value, dtype=dtype))
         return name
 
-    def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+    def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """A node; its output's name."""
         self._nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output

@@ -17,6 +17,7 @@ Two things of this set must be known to whoever reads a figure about it:
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,7 @@ def load(path: Path, part: str | None) -> TraceSet:
     kept = [column for column in range(len(names)) if column not in (time, step)]
     whole = TraceSet(
         name="lam9600",
-        runs=tuple(
-            _run(data[a:b], time, step, kept)
-            for a, b in zip(offsets[:-1], offsets[1:], strict=True)
-        ),
+        runs=tuple(_run(data[a:b], time, step, kept) for a, b in pairwise(offsets)),
         variables=tuple(names[column] for column in kept),
         group=wafers,
         order=experiment.astype(np.float64) * 1000 + number,

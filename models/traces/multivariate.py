@@ -46,8 +46,8 @@ class Moments:
 def t2_limit(components: int, samples: int, alpha: float) -> float:
     """Limit of T2 for a sample that the model was not fitted to (phase II).
 
-    a (n - 1) (n + 1) / (n (n - a)) F(a, n - a): N. D. Tracy, J. C. Young and R. L. Mason, J. Quality
-    Technology 24 (1992), eq. 6.
+    a (n - 1) (n + 1) / (n (n - a)) F(a, n - a): N. D. Tracy, J. C. Young and R. L. Mason,
+    J. Quality Technology 24 (1992), eq. 6.
 
     Args:
         components: a.
@@ -190,8 +190,8 @@ def fit_monitor(
         t = x @ base
         held_scores.append(t)
         held.append(x - t @ base.T)
-    # The F of the limit has the mean a (n^2 - 1) / (n (n - a - 2)) because variances of the training
-    # samples are too large; ours come from samples held out, so what it allows for is taken off.
+    # The F of the limit has the mean a (n^2 - 1) / (n (n - a - 2)) because variances of training
+    # samples are too large; ours come from samples held out: what it allows for is taken off.
     allowed = (n**2 - 1) / (n * max(n - a - 2, 1))
     variances = np.maximum((np.concatenate(held_scores) ** 2).mean(axis=0) / allowed, 1e-12)
     return PcaMonitor(mean, scale, _directions(z, a), variances, _moments(held, p), n)

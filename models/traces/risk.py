@@ -50,10 +50,12 @@ class RiskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def of(cls, learner: RiskLearner, last_order: float) -> "RiskState":
         """The state of a learner."""
         return cls(
-            *(
-                Array.of(getattr(learner, name).astype(np.float32))
-                for name in ("window", "sums", "rate", "remembered", "middle", "spread")
-            ),
+            window=Array.of(learner.window.astype(np.float32)),
+            sums=Array.of(learner.sums.astype(np.float32)),
+            rate=Array.of(learner.rate.astype(np.float32)),
+            remembered=Array.of(learner.remembered.astype(np.float32)),
+            middle=Array.of(learner.middle.astype(np.float32)),
+            spread=Array.of(learner.spread.astype(np.float32)),
             wafers=learner.wafers,
             since_refresh=learner.since_refresh,
             last_order=last_order,
@@ -66,11 +68,16 @@ class RiskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ModelFileError: the state is not of so many signals.
         """
         learner = RiskLearner(signals)
-        shapes = {"sums": learner.sums.shape, "rate": (2,), "middle": (signals,)}
-        if any(getattr(self, name).shape != shape for name, shape in shapes.items()):
+        given = (self.sums.shape, self.rate.shape, self.middle.shape, self.spread.shape)
+        widths = (self.window.shape[1:], self.remembered.shape[1:])
+        if given != (learner.sums.shape, (2,), (signals,), (signals,)) or widths != (
+            (signals,),
+            (3,),
+        ):
             raise ModelFileError("the model's state does not fit its signals")
-        for name in ("window", "sums", "rate", "remembered", "middle", "spread"):
-            setattr(learner, name, getattr(self, name).numpy().astype(np.float64))
+        learner.window, learner.sums = _wide(self.window), _wide(self.sums)
+        learner.rate, learner.remembered = _wide(self.rate), _wide(self.remembered)
+        learner.middle, learner.spread = _wide(self.middle), _wide(self.spread)
         learner.wafers, learner.since_refresh = self.wafers, self.since_refresh
         return learner
 
@@ -249,6 +256,10 @@ def _check(scorer: TraceScorer, forecast: Forecast) -> None:
             f"the file's graph says {float(given[0]):.4f} of the next wafer, its state"
             f" {forecast.probability:.4f}; train it again"
         )
+
+
+def _wide(array: Array) -> Floats:
+    return array.numpy().astype(np.float64)
 
 
 def _read(card: TraceCard) -> RiskState:

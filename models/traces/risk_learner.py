@@ -165,7 +165,8 @@ class RiskLearner:
             self.middle, self.spread = _middle_and_spread(self.window)
             self.since_refresh = 0
         z = (signals - self.middle) / self.spread
-        return np.clip(np.nan_to_num(z, nan=0.0), -_CLIP, _CLIP)
+        found: Floats = np.clip(np.nan_to_num(z, nan=0.0), -_CLIP, _CLIP)
+        return found
 
 
 def _middle_and_spread(window: Floats) -> tuple[Floats, Floats]:

@@ -14,7 +14,6 @@ Not judged means NaN, which the detector takes as "nothing known" and not as "no
 """
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -238,7 +237,9 @@ def _resolution(traces: TraceSet) -> Floats:
         scale = np.abs(run.values).max(axis=0, initial=0.0)
         # float32 has 7 digits: less is no step of a sensor.
         change = np.where(change > 1e-6 * np.maximum(scale, 1e-3), change, np.inf)
-        smallest = np.minimum(smallest, np.nan_to_num(change, nan=np.inf).min(axis=0, initial=np.inf))
+        smallest = np.minimum(
+            smallest, np.nan_to_num(change, nan=np.inf).min(axis=0, initial=np.inf)
+        )
     return np.where(np.isfinite(smallest), smallest, 0.0)
 
 

@@ -134,7 +134,7 @@ def _warm_up(series: list[Floats], steady: Matching) -> Floats:
     excess = np.zeros(len(steady.gain))
     for rows in series:
         z = _fixed(rows, steady)[1 : _WARM_UP_RUNS + 1]
-        after = np.arange(1, len(z) + 1)[:, np.newaxis]
+        after = np.arange(1.0, len(z) + 1.0)[:, np.newaxis]
         wide = _widening(steady.gain, after)
         more = np.where(np.isnan(z), 0.0, z**2 - 1.0) * wide
         excess += (more * weight[: len(z)]).sum(axis=0) / (weight**2).sum()
@@ -161,7 +161,10 @@ def _first_guess(series: list[Floats]) -> Floats:
     change = np.concatenate([np.abs(np.diff(rows, axis=0)) for rows in series])
     there = ~np.isnan(change)
     middle = np.array(
-        [np.median(column[mask]) if mask.any() else 0.0 for column, mask in zip(change.T, there.T, strict=True)]
+        [
+            np.median(column[mask]) if mask.any() else 0.0
+            for column, mask in zip(change.T, there.T, strict=True)
+        ]
     )
     # Median of the absolute difference of two normal values: 0.954 standard deviations.
     return middle / 0.954
