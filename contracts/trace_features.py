@@ -22,7 +22,7 @@ __all__ = ["Driver", "FeatureSpec", "feature_names", "trace_features"]
 FloatArray = npt.NDArray[np.float64]
 
 _SETTLED = 0.05
-"""A variable has settled within so much of its range around its last level, as in control theory."""
+"""Settled is within so much of a variable's range around its last level (control theory)."""
 _GAP = 5.0
 """A gap in the samples counts as at most so many sample periods: nobody knows what was in it."""
 _STATISTICS = ("level", "spread", "slope")

@@ -117,7 +117,8 @@ def fit_gaussian_process(
         scales, (a1, a2, noise) = torch.exp(theta[: c + s]), torch.exp(theta[c + s :])
         left, right = u / scales[:c], z / scales[c:]
         covariance = _covariance(left, right, left, right, a1, a2)
-        return torch.linalg.cholesky(covariance + (noise + _JITTER) * eye)
+        lower: torch.Tensor = torch.linalg.cholesky(covariance + (noise + _JITTER) * eye)
+        return lower
 
     def loss(theta: FloatArray) -> tuple[float, FloatArray]:
         at = torch.tensor(theta, requires_grad=True)
@@ -125,7 +126,7 @@ def fit_gaussian_process(
         white = torch.linalg.solve_triangular(lower, y, upper=False)
         prior = ((at - torch.from_numpy(start)) / torch.from_numpy(width)) ** 2
         value = 0.5 * (white**2).sum() + torch.log(torch.diagonal(lower)).sum() + 0.5 * prior.sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         assert at.grad is not None
         return value.item(), at.grad.numpy()
 

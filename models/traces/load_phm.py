@@ -54,8 +54,8 @@ def load(path: Path, part: str | None) -> TraceSet:
     """Read a part; the parts are those present, and `all`.
 
     A run's recipe step is the chamber that the wafer was in, its order the time of its last sample.
-    Context: `stage` and `wafer` (str), `machine`, `start_s`, and `thread`, the stage and the chambers
-    the run went through: 'A 1-3', 'A 4-6' or 'B 4-6'.
+    Context: `stage` and `wafer` (str), `machine`, `start_s`, and `thread`, the stage and the
+    chambers the run went through: 'A 1-3', 'A 4-6' or 'B 4-6'.
 
     Raises:
         DatasetError: a file is missing, damaged or of another layout.

@@ -78,6 +78,10 @@ class MetrologyTask:
         origin = float(traces.order.min())
         details, models, said, forward, outliers = [], [], [], [], 0
         for place, name in enumerate(learned):
+
+            def done(share: float, place: int = place) -> None:
+                on_progress((place + 0.9 * share) / len(learned))
+
             detail, rows, x = _prepared(traces, np.flatnonzero((names == name) & measured), name)
             outliers += counted[name] - len(rows)
             order = traces.order[rows] - origin
@@ -87,7 +91,7 @@ class MetrologyTask:
                 traces.group[rows],
                 order,
                 len(detail.spec.counters),
-                lambda share, place=place: on_progress((place + 0.9 * share) / len(learned)),
+                done,
             )
             details.append(detail)
             models.append(model)
@@ -104,8 +108,8 @@ class MetrologyTask:
             more["forward_rmse_late"] = _rmse(told)
             more["forward_coverage90_late"] = _coverage(told)
         report = report_of(_joined(said), more)
-        detail = MetrologyDetail(threads=tuple(details), unit=traces.target_unit, origin_s=origin)
-        card = _card(traces, detail, models, report, code_version)
+        whole = MetrologyDetail(threads=tuple(details), unit=traces.target_unit, origin_s=origin)
+        card = _card(traces, whole, models, report, code_version)
         model = metrology_graph(models)
         model.metadata_props.add(key=METADATA_KEY, value=encode_trace_card(card))
         onnx.checker.check_model(model, full_check=True)

@@ -65,7 +65,7 @@ def _counters(runs: Sequence[Run], width: int) -> tuple[int, ...]:
 
 
 def _drivers(runs: Sequence[Run], counters: tuple[int, ...]) -> tuple[Driver, ...]:
-    """The variable that tells on from off, and the one that tells two phases apart in what is on."""
+    """The variable that tells on from off, and the one that cuts in two what is on."""
     pooled = np.concatenate([run.values for run in runs]).astype(np.float64)
     pooled = pooled[np.all(np.isfinite(pooled), axis=1)]
     first = _driver(pooled, counters)
