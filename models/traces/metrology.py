@@ -27,7 +27,7 @@ from models.traces.metrology_graph import metrology_graph
 from models.traces.metrology_report import Predictions, corrected_late, report_of
 from models.traces.spec import learn_spec
 from models.traces.task import TraceReport, TraceScorer, TrainedTraces
-from models.traces.thread_model import ThreadModel, fit_thread
+from models.traces.thread_model import ThreadModel, fit_thread, refit
 
 __all__ = ["MetrologyTask", "inputs_of", "threads_of"]
 
@@ -62,6 +62,7 @@ class MetrologyTask:
             DatasetError: no thread has 20 measured runs.
             ModelFileError: ONNX Runtime and this code disagree about the model.
         """
+        fingerprint = traces.fingerprint()
         traces = traces.in_time()
         names = threads_of(traces)
         measured = np.isfinite(traces.target)
@@ -98,7 +99,7 @@ class MetrologyTask:
             label = np.full(len(rows), name)
             said.append(Predictions(predicted, half, traces.target[rows], order, label))
             if len(rows) >= _FORWARD_FEWEST:
-                forward.append(_forward(x, traces, rows, label, len(detail.spec.counters)))
+                forward.append(_forward(model, x, said[-1], len(detail.spec.counters)))
             on_progress((place + 1) / len(learned))
         more: dict[str, Any] = {"outliers_left_out": outliers}
         if forward:
@@ -109,7 +110,7 @@ class MetrologyTask:
             more["forward_coverage90_late"] = _coverage(told)
         report = report_of(_joined(said), more)
         whole = MetrologyDetail(threads=tuple(details), unit=traces.target_unit, origin_s=origin)
-        card = _card(traces, whole, models, report, code_version)
+        card = _card(traces, whole, models, report, code_version, fingerprint)
         model = metrology_graph(models)
         model.metadata_props.add(key=METADATA_KEY, value=encode_trace_card(card))
         onnx.checker.check_model(model, full_check=True)
@@ -223,22 +224,13 @@ def _prepared(
     return detail, rows, x
 
 
-def _forward(
-    x: FloatArray,
-    traces: TraceSet,
-    rows: npt.NDArray[np.int64],
-    label: npt.NDArray[np.str_],
-    counters: int,
-) -> Predictions:
-    """What the earlier 70 % of a thread's runs foretell of the later 30 %."""
-    cut = int(_FORWARD_SHARE * len(rows))
+def _forward(model: ThreadModel, x: FloatArray, said: Predictions, counters: int) -> Predictions:
+    """What the earlier 70 % of a thread's runs foretell of the later 30 %, rows in time."""
+    cut = int(_FORWARD_SHARE * len(x))
     early, late = slice(0, cut), slice(cut, None)
-    target, order = traces.target[rows], traces.order[rows]
-    model, _, _ = fit_thread(
-        x[early], target[early], traces.group[rows][early], order[early], counters
-    )
-    predicted, half = model.predict(x[late])
-    return Predictions(predicted, half, target[late], order[late], label[late])
+    part = refit(model, x[early], said.target[early], said.order[early], counters)
+    predicted, half = part.predict(x[late])
+    return Predictions(predicted, half, said.target[late], said.order[late], said.thread[late])
 
 
 def _card(
@@ -247,6 +239,7 @@ def _card(
     models: list[ThreadModel],
     report: TraceReport,
     code_version: str,
+    fingerprint: str,
 ) -> TraceCard:
     names = threads_of(traces)
     shown = np.flatnonzero([detail.index(str(name)) is not None for name in names])
@@ -262,7 +255,7 @@ def _card(
         architecture=f"Gaussian process and ridge; {blends}",
         variables=traces.variables,
         data_name=traces.name,
-        data_fingerprint=traces.fingerprint(),
+        data_fingerprint=fingerprint,
         metrics=report.metrics(),
         code_version=code_version,
         golden_inputs={},

@@ -1,7 +1,7 @@
 """The model of one thread: features standardised, a Gaussian process, a ridge, and their blend."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold
 from contracts.late_correction import COVERAGE
 from models.traces.gaussian_process import GaussianProcess, fit_gaussian_process
 
-__all__ = ["LARGEST_Z", "Standard", "ThreadModel", "fit_thread"]
+__all__ = ["LARGEST_Z", "Standard", "ThreadModel", "fit_thread", "refit"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -178,17 +178,29 @@ def fit_thread(
     spreads = spread if weight > 0 else np.full(len(x), flat)
     quantile = _conformal(np.abs(blended - target) / spreads)
     whole = _fit(x, target, order, counters)
-    model = ThreadModel(
-        **{
-            **whole.__dict__,
-            "weight": weight,
-            "flat_spread": flat,
-            "quantile": quantile,
-            "novelty_limit": max(float(np.quantile(whole.standard.novelty(x), 0.99)), 1e-9),
-        }
+    model = replace(
+        whole,
+        weight=weight,
+        flat_spread=flat,
+        quantile=quantile,
+        novelty_limit=max(float(np.quantile(whole.standard.novelty(x), 0.99)), 1e-9),
     )
     on_progress(1.0)
     return model, blended, spreads * quantile
+
+
+def refit(
+    model: ThreadModel, x: FloatArray, target: FloatArray, order: FloatArray, counters: int
+) -> ThreadModel:
+    """The same kind of model, its blend and quantile, learned from other runs of the thread."""
+    part = _fit(x, target, order, counters)
+    return replace(
+        part,
+        weight=model.weight,
+        flat_spread=model.flat_spread,
+        quantile=model.quantile,
+        novelty_limit=model.novelty_limit,
+    )
 
 
 def _folds(group: npt.NDArray[np.str_]) -> list[tuple[npt.NDArray[np.int64], ...]]:
