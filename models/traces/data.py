@@ -1,7 +1,7 @@
 """What a set of sensor traces is, and how one is read whatever its layout."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,9 @@ class TraceSet:
             object.__setattr__(self, "target", np.full(n, np.nan))
         if not self.fault:
             object.__setattr__(self, "fault", (None,) * n)
-        columns = {"group": self.group, "order": self.order, "target": self.target}
-        for name, column in {**columns, "fault": self.fault, **self.context}.items():
+        columns: dict[str, Sized] = {"group": self.group, "order": self.order}
+        columns |= {"target": self.target, "fault": self.fault, **self.context}
+        for name, column in columns.items():
             if len(column) != n:
                 raise DatasetError(f"{self.name}: {n} runs with {len(column)} values of {name}")
         for index, run in enumerate(self.runs):

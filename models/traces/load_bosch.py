@@ -45,7 +45,7 @@ def load(path: Path, part: str | None) -> TraceSet:
         runs=runs,
         variables=tuple(str(name) for name in arrays["signals"]),
         group=names,
-        order=lots * 1000.0 + wafers,
+        order=(lots * 1000 + wafers).astype(np.float64),
         context={"lot": names, "place": wafers.astype(np.float64)},
         target=arrays["depth_um"].astype(np.float64),
         parts=parts,

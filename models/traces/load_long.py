@@ -70,8 +70,8 @@ def load(path: Path, part: str | None) -> TraceSet:
         raise DatasetError(f"{path} has no variable: add a numeric column for each sensor")
     sort = np.lexsort((time, number))
     bounds = np.r_[0, np.cumsum(np.bincount(number))]
-    values = np.stack([_numbers(path, table, name) for name in variables], axis=1)
-    values = values.astype(np.float32)[sort]
+    columns = [_numbers(path, table, name).astype(np.float32) for name in variables]
+    values = np.stack(columns, axis=1)[sort]
     values[~np.isfinite(values)] = np.nan
     steps = _numbers(path, table, "step")[sort] if "step" in table.column_names else None
     when = time[sort]

@@ -54,8 +54,8 @@ def load(path: Path, part: str | None) -> TraceSet:
     """Read a part; the parts are those present, and `all`.
 
     A run's recipe step is the chamber that the wafer was in, its order the time of its last sample.
-    Context: `stage` (str), `wafer` (str), `machine`, `chamber` (the first one: what the run went
-    through follows from it), `start_s`.
+    Context: `stage` and `wafer` (str), `machine`, `start_s`, and `thread`, the stage and the
+    chambers the run went through: 'A 1-3', 'A 4-6' or 'B 4-6'.
 
     Raises:
         DatasetError: a file is missing, damaged or of another layout.
@@ -113,11 +113,20 @@ def _load_part(path: Path, part: str) -> TraceSet:
             "stage": stage[starts],
             "wafer": wafer[starts].astype(np.str_),
             "machine": machine[starts],
-            "chamber": chamber[starts],
+            "thread": np.array(
+                [f"{key[1]} {_bank(run)}" for key, run in zip(keys, runs, strict=True)]
+            ),
             "start_s": when[starts],
         },
         target=np.array([rates.get(key, np.nan) for key in keys]),
     )
+
+
+def _bank(run: Run) -> str:
+    """The half of the machine a run went through; samples outside any chamber have number 0."""
+    assert run.step is not None
+    chambers = run.step[run.step > 0]
+    return "1-3" if len(chambers) and np.median(chambers) <= 3 else "4-6"
 
 
 def _read_traces(file: Path) -> dict[str, pa.ChunkedArray]:
