@@ -15,6 +15,7 @@ from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_frontier import frontier
 from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_model import model_
+from fabpilot.commands.bench_monitors import monitors
 from fabpilot.commands.bench_realism import realism
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.bench_unknown import unknown
@@ -162,5 +163,6 @@ def register(app: typer.Typer) -> None:
     bench.command("realism")(realism)
     bench.command("unknown")(unknown)
     bench.command("labels")(labels)
+    bench.command("monitors")(monitors)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")
