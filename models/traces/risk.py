@@ -224,8 +224,8 @@ def risk_graph(weights: Weights) -> bytes:
 def _apply(weights: Weights, deviations: Floats, prior: Floats) -> dict[str, Floats]:
     each = weights.slope * (deviations * weights.signed + np.abs(deviations) * weights.size)
     rest = weights.slope * weights.offset + weights.shift
-    probability = 1.0 / (1.0 + np.exp(-(prior + rest + each.sum(axis=1))))
-    return {"probability": probability, "contributions": each}
+    log_odds = np.clip(prior + rest + each.sum(axis=1), -15.0, 15.0)
+    return {"probability": 1.0 / (1.0 + np.exp(-log_odds)), "contributions": each}
 
 
 def _forecasts(learner: RiskLearner, signals: Floats, failed: Floats) -> Iterator[Forecast]:

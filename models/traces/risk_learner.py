@@ -36,7 +36,9 @@ _HALF_LIFE = 250.0
 # What is believed before anything was seen: one failure in fourteen, worth two wafers.
 _PRIOR_RATE, _PRIOR_WAFERS = 0.07, 2.0
 _SLOPE, _SLOPE_SPREAD, _SHIFT_SPREAD = 0.5, 0.3, 0.5
-_NEWTON_STEPS = 8
+_NEWTON_STEPS, _SMALLEST_STEP = 20, 1e-6
+# Log-odds beyond these are certainty in float32.
+_SURE = 15.0
 _REMEMBERED = 2_000
 _FEWEST_WAFERS, _FEWEST_FAILURES = 100, 10
 
@@ -122,8 +124,7 @@ class RiskLearner:
         weights = self.weights()
         evidence = weights.evidence(deviations)
         log_odds = prior + weights.shift + weights.slope * evidence
-        probability = 1.0 / (1.0 + np.exp(-log_odds))
-        return Forecast(deviations, evidence, prior, float(probability))
+        return Forecast(deviations, evidence, prior, float(_logistic(np.array(log_odds))))
 
     def learn(self, signals: Floats, forecast: Forecast, failed: float) -> None:
         """Take a wafer in, with its forecast and its result (1, 0, NaN where it has none)."""
@@ -196,19 +197,37 @@ def _quantile(ordered: Floats, n: npt.NDArray[np.int64], q: float) -> Floats:
 
 
 def _calibrated(remembered: Floats) -> tuple[float, float]:
-    """Slope and shift that made the forecasts so far likeliest, by Newton's method.
+    """Slope and shift that made the forecasts so far likeliest.
 
-    A normal prior holds them near one half and 0 while little is remembered.
+    A normal prior holds them near one half and 0 while little is remembered. Newton's method, each
+    step halved until it gains something: the loss is convex, whole steps may still overshoot.
     """
     evidence, prior, failed = remembered.T
     x = np.stack([evidence, np.ones(len(evidence))], axis=1)
     start = np.array([_SLOPE, 0.0])
-    precision = np.diag([_SLOPE_SPREAD**-2, _SHIFT_SPREAD**-2])
-    found = start
+    precision = np.array([_SLOPE_SPREAD, _SHIFT_SPREAD]) ** -2.0
+
+    def loss(at: Floats) -> float:
+        log_odds = prior + x @ at
+        surprise = np.logaddexp(0.0, log_odds) - failed * log_odds
+        return float(surprise.sum() + 0.5 * (precision * (at - start) ** 2).sum())
+
+    found, now = start, loss(start)
     for _ in range(_NEWTON_STEPS):
-        p = 1.0 / (1.0 + np.exp(-np.clip(prior + x @ found, -30.0, 30.0)))
-        gradient = x.T @ (failed - p) - precision @ (found - start)
-        curvature = (x * (p * (1.0 - p))[:, np.newaxis]).T @ x + precision
-        found = found + np.linalg.solve(curvature, gradient)
+        p = _logistic(prior + x @ found)
+        gradient = x.T @ (failed - p) - precision * (found - start)
+        curvature = (x * (p * (1.0 - p))[:, np.newaxis]).T @ x + np.diag(precision)
+        step = np.linalg.solve(curvature, gradient)
+        while np.abs(step).max() > _SMALLEST_STEP and loss(found + step) > now:
+            step = step / 2.0
+        if np.abs(step).max() <= _SMALLEST_STEP:
+            break
+        found = found + step
+        now = loss(found)
     # More evidence never means less risk, whatever chance says.
     return max(float(found[0]), 0.0), float(found[1])
+
+
+def _logistic(log_odds: Floats) -> Floats:
+    found: Floats = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -_SURE, _SURE)))
+    return found

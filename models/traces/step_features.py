@@ -6,6 +6,7 @@ One definition for training and evaluation. All of it is robust to what sensors 
 |---|---|
 | late: the first samples of the first step are missing | no settling and no duration there |
 | a step cut short: under 40 % of its usual samples | the step is not judged |
+| gaps: single samples are missing | no settling where the gap is; the rest as usual |
 | missing: over half of a variable's samples in a step | the variable is not judged there |
 | stuck: one value all along, where it usually moves | named as stuck; not judged there |
 | coarse: steps of its reading exceed its noise | its level may move by the rounding (`Rounding`) |
@@ -177,7 +178,8 @@ def _three(values: Floats, step: StepLayout, resolution: Floats) -> Floats:
     level = _trimmed_mean(inner)
     # A coarse reading that stays in its step has no spread to take the logarithm of.
     spread = 0.5 * np.log(_about_a_line(inner) ** 2 + resolution**2 + 1e-18)
-    return np.stack([level, spread, _mean(first) - level], axis=1)
+    # What settles changes from sample to sample: without one of them the mean is another one.
+    return np.stack([level, spread, first.mean(axis=0) - level], axis=1)
 
 
 def _inner(values: Floats, usual: int) -> tuple[Floats, Floats]:
@@ -211,12 +213,6 @@ def _trimmed_mean(values: Floats) -> Floats:
     kept = (place >= cut) & (place < n - cut)
     total = np.where(kept, ordered, 0.0).sum(axis=0)
     return np.where(n > 0, total / np.maximum(kept.sum(axis=0), 1), np.nan)
-
-
-def _mean(values: Floats) -> Floats:
-    there = ~np.isnan(values)
-    n = there.sum(axis=0)
-    return np.where(n > 0, np.where(there, values, 0.0).sum(axis=0) / np.maximum(n, 1), np.nan)
 
 
 def _stuck(values: Floats, step: StepLayout, resolution: Floats) -> npt.NDArray[np.bool_]:
