@@ -1,13 +1,19 @@
 """Tool matching: each run against what its module has shown so far, causally and without labels.
 
 Modules, recipes and experiments differ in mean, and drift. So each feature is compared with a
-running level of the same module, learned from earlier runs alone: an exponentially weighted mean
-whose steps are clipped (P. Huber), so that a fault moves it by three standard deviations at most.
-Its first runs only set the level; how much less is known after few runs, and how far this module
-drifts while it warms up, was learned in training and widens what counts as normal. The spread runs
-too, from the one of training: a module may be noisier than the one that was learned from.
+running level of the same module, learned from earlier runs alone:
 
-The state is four numbers a feature and module, however long it runs.
+- of its first five runs the median, so that a fault among them is outvoted as soon as it can be;
+- then an exponentially weighted mean whose steps are clipped (P. Huber): a fault moves it by a
+  fraction of three standard deviations;
+- five runs in a row beyond three standard deviations on one side are a new level (a maintenance, a
+  new batch of parts), and their median is where it starts.
+
+How much less is known after few runs, and how far such modules drift while they warm up, was
+learned in training and widens what counts as normal. The spread runs too, from the one of training:
+a module may be noisier than the one that was learned from.
+
+The state is nine numbers a feature and module, however long it runs.
 """
 
 from dataclasses import dataclass, field
@@ -28,6 +34,9 @@ _CLIPPED = float(
     - 2.0 * (_CLIP_SPREAD * norm.pdf(_CLIP_SPREAD) + norm.sf(_CLIP_SPREAD))
     + 2.0 * _CLIP_SPREAD**2 * norm.sf(_CLIP_SPREAD)
 )
+_RECENT = 5
+# Variance of the median of 1 to 5 normal values of variance 1.
+_MEDIAN_VARIANCE = np.array([1.0, 0.5, 0.449, 0.298, 0.287])
 # The spread of training counts as this many runs.
 _PRIOR_RUNS = 20.0
 _SLOWEST_SPREAD = 0.03
@@ -57,18 +66,30 @@ class Matching:
 
 @dataclass
 class Reference:
-    """One module's running level and spread of each feature."""
+    """One module's running level and spread of each feature.
+
+    Attributes:
+        level: (P,) NaN before a feature's first run.
+        variance: (P,).
+        runs: (P,) that the level was made of.
+        recent: (5, P) last values, the newest first, NaN before there were any.
+        beyond: (P,) runs in a row beyond three standard deviations, negative where below.
+    """
 
     matching: Matching
     level: Floats = field(init=False)
     variance: Floats = field(init=False)
     runs: Floats = field(init=False)
+    recent: Floats = field(init=False)
+    beyond: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         p = len(self.matching.gain)
         self.level = np.full(p, np.nan)
         self.variance = self.matching.scale**2
         self.runs = np.zeros(p)
+        self.recent = np.full((_RECENT, p), np.nan)
+        self.beyond = np.zeros(p)
 
     def deviations(self, features: Floats) -> Floats:
         """How far a run is from the runs before it, in standard deviations; then learns from it.
@@ -89,10 +110,25 @@ class Reference:
         ratio = np.minimum(z**2, _CLIP_SPREAD**2) / _CLIPPED
         grown = np.maximum(self.variance * (1.0 + weight * (ratio - 1.0)), m.floor**2)
         self.variance = np.where(both, grown, self.variance)
-        step = np.maximum(m.gain, 1.0 / (self.runs + 1.0)) * np.clip(z, -_CLIP, _CLIP) * deviation
-        self.level = np.where(both, self.level + step, np.where(there, features, self.level))
-        self.runs = self.runs + there
+        self._follow(features, z * both, deviation)
         return np.where(both, z, np.nan)
+
+    def _follow(self, features: Floats, z: Floats, deviation: Floats) -> None:
+        """Move the level: by the median at first and at a new level, else by a clipped step."""
+        there = ~np.isnan(features)
+        shifted = np.concatenate([features[np.newaxis], self.recent[:-1]])
+        self.recent = np.where(there, shifted, self.recent)
+        self.runs = self.runs + there
+        side = np.where(np.abs(z) > _CLIP, np.sign(z), 0.0)
+        same = side * self.beyond > 0
+        self.beyond = np.where(there, np.where(same, self.beyond + side, side), self.beyond)
+        anew = np.abs(self.beyond) >= _RECENT
+        self.runs = np.where(anew, float(_RECENT), self.runs)
+        self.beyond = np.where(anew, 0.0, self.beyond)
+        gain = np.maximum(self.matching.gain, 1.0 / np.maximum(self.runs, 1.0))
+        stepped = self.level + gain * np.clip(z, -_CLIP, _CLIP) * deviation
+        moved = np.where(self.runs <= _RECENT, _median(self.recent), stepped)
+        self.level = np.where(there, moved, self.level)
 
     def _drift(self) -> Floats:
         found: Floats = self.matching.warm_up**2 * _WARM_UP ** (2.0 * np.maximum(self.runs - 1, 0))
@@ -153,7 +189,19 @@ def _fixed(rows: Floats, matching: Matching) -> Floats:
 
 def _widening(gain: Floats, runs: Floats) -> Floats:
     """Variance of a run about the running level, in variances of a run."""
-    found: Floats = 1.0 + np.maximum(gain / (2.0 - gain), 1.0 / np.maximum(runs, 1.0))
+    few = np.clip(runs, 1.0, _RECENT).astype(np.int64)
+    level = np.where(runs <= _RECENT, _MEDIAN_VARIANCE[few - 1], 1.0 / np.maximum(runs, 1.0))
+    found: Floats = 1.0 + np.maximum(gain / (2.0 - gain), level)
+    return found
+
+
+def _median(recent: Floats) -> Floats:
+    """(P,) of (5, P), NaN where there is nothing."""
+    ordered = np.sort(recent, axis=0)  # NaN last
+    n = (~np.isnan(recent)).sum(axis=0)
+    column = np.arange(recent.shape[1])
+    low, high = np.maximum(n - 1, 0) // 2, n // 2
+    found: Floats = 0.5 * (ordered[low, column] + ordered[np.minimum(high, _RECENT - 1), column])
     return found
 
 
