@@ -184,6 +184,32 @@ def test_a_new_level_is_followed_and_a_noisier_module_widens():
     assert np.std(noisy[100:]) < 1.6 < np.std(noisy[:20])
 
 
+def test_a_fault_among_the_first_runs_is_outvoted():
+    rng = np.random.default_rng(2)
+    one = reference()
+    off = [one.deviations(np.array([x]))[0] for x in (30.0, 0.3, -0.2, 0.1, 0.0)]
+    # The second run is far from the first, and nobody can say which of them is off.
+    assert abs(off[1]) > 10
+    later = [one.deviations(np.array([x]))[0] for x in rng.standard_normal(20)]
+    assert np.max(np.abs(later)) < 3
+    assert abs(one.level[0]) < 1
+
+
+def test_five_runs_on_one_side_are_a_new_level():
+    rng = np.random.default_rng(3)
+    one = reference()
+    for value in rng.standard_normal(50):
+        one.deviations(np.array([value]))
+    for value in 100.0 + rng.standard_normal(5):
+        one.deviations(np.array([value]))
+    after = [one.deviations(np.array([100.0 + x]))[0] for x in rng.standard_normal(20)]
+    assert np.max(np.abs(after)) < 4
+    # Five faults in a row that are not of one kind do not make one.
+    for value in (108.0, 92.0, 108.0, 92.0, 108.0):
+        one.deviations(np.array([value]))
+    assert abs(one.level[0] - 100.0) < 2
+
+
 def test_a_first_run_is_no_deviation_and_a_second_a_wide_one():
     one = reference()
     assert np.isnan(one.deviations(np.array([5.0]))[0])
