@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from contracts.errors import DatasetError, ModelFileError
-from contracts.late_correction import LateCorrection
 from contracts.trace_metrology import decode_detail
 from models.traces.gaussian_process import fit_gaussian_process
 from models.traces.metrology import MetrologyTask, inputs_of
@@ -79,8 +78,8 @@ def test_the_future_changes_nothing(session):
                 some.target,
                 some.order,
                 some.context["thread"],
-            ),
-            2,
+                some.group,
+            )
         )
 
     before, after = said(traces), said(other)
@@ -167,8 +166,10 @@ def test_known_rows_are_all_that_counts():
 
 
 def test_late_measurements_are_used_when_they_are_there_and_not_before():
-    order = np.arange(60.0)
-    said = Predictions(np.zeros(60), np.full(60, 1.0), np.full(60, 5.0), order, np.full(60, "a"))
-    told = corrected_late(said, 2)
-    assert told.predicted[:3].tolist() == [0.0, 0.0, LateCorrection().learned(0, 1, 5).offset]
+    same = {"order": np.arange(60.0), "thread": np.full(60, "a"), "group": np.full(60, "lot")}
+    said = Predictions(
+        predicted=np.zeros(60), half_width=np.full(60, 1.0), target=np.full(60, 5.0), **same
+    )
+    told = corrected_late(said)
+    assert told.predicted[:3].tolist() == [0.0, 0.0, 0.0]
     assert abs(told.predicted[-1] - 5.0) < 0.1
