@@ -153,8 +153,9 @@ class MetrologyTask:
             names,
             traces.group,
         )
-        begins = traces.context.get("start_s", traces.order - 1e-9)
-        inputs["known_until"] = (begins - detail.origin_s).astype(np.float32)[:, None]
+        begins = (traces.context.get("start_s", traces.order) - detail.origin_s).astype(np.float32)
+        # The next smaller number: rounding must not let in a run that ended a moment later.
+        inputs["known_until"] = np.nextafter(begins, np.float32(-np.inf))[:, None]
         past = _in_batches(scorer, inputs)
         only = Predictions(
             past["predicted"].astype(np.float64),
@@ -198,16 +199,17 @@ def inputs_of(
     """The graph's inputs for N runs, every measurement known; an unknown thread is the first's.
 
     Raises:
-        DatasetError: other variables than the model's.
+        DatasetError: a variable of the model is missing.
     """
-    if traces.variables != card.variables:
+    if missing := [name for name in card.variables if name not in traces.variables]:
         raise DatasetError(
-            f"{traces.name} has the variables {', '.join(traces.variables)}; the model was trained"
-            f" on {', '.join(card.variables)}"
+            f"{traces.name} lacks {', '.join(missing)}, on which the model was trained; it has"
+            f" {', '.join(traces.variables)}"
         )
+    columns = [traces.variables.index(name) for name in card.variables]
     index = [detail.index(str(name)) or 0 for name in threads_of(traces)]
     rows = [
-        features_of_run(detail, i, run.values, run.times_s, run.step)
+        features_of_run(detail, i, run.values[:, columns], run.times_s, run.step)
         for i, run in zip(index, traces.runs, strict=True)
     ]
     return {

@@ -115,12 +115,25 @@ def test_what_it_never_saw_is_said_to_be_unlike(session):
 
 def test_other_variables_and_nothing_measured_are_refused(session):
     traces = polishing(5)
-    with pytest.raises(DatasetError, match="the model was trained on"):
-        MetrologyTask().evaluate(session, replace(traces, variables=("a", "b", "c")))
+    with pytest.raises(DatasetError, match="lacks pad_wafers"):
+        MetrologyTask().evaluate(
+            session, replace(traces, variables=("a", "pressure_kpa", "flow_ml_min"))
+        )
     with pytest.raises(DatasetError, match="no run has a measured value"):
         MetrologyTask().evaluate(session, replace(traces, target=np.full(5, np.nan)))
     with pytest.raises(DatasetError, match="no thread has 20"):
         MetrologyTask().train(traces, seed=0, code_version="x", on_progress=lambda share: None)
+
+
+def test_the_order_of_columns_does_not_matter(session):
+    traces = polishing(25, threads=2, seed=5)
+    turned = replace(
+        traces,
+        variables=traces.variables[::-1],
+        runs=tuple(replace(run, values=run.values[:, ::-1]) for run in traces.runs),
+    )
+    task = MetrologyTask()
+    assert task.evaluate(session, turned).rmse == task.evaluate(session, traces).rmse
 
 
 def test_a_file_that_says_something_else_is_not_served(trained, tmp_path):
