@@ -33,6 +33,7 @@ from control.faults import FaultWatch
 from control.lineage import Lineage
 from control.model_watch import ModelWatch
 from control.policy import Policy
+from control.risk import RiskWatch
 from control.state import ControlState, ModuleRecord, dump_state, load_state
 
 __all__ = ["Engine"]
@@ -72,6 +73,7 @@ class Engine:
             self._causes = Causes(self._state, self._lineage)
             self._faults = FaultWatch(self._state, detection)
             self._watch = ModelWatch(policy, self._state, self._lineage)
+            self._risk = RiskWatch(policy, self._state, self._lineage)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
@@ -136,7 +138,7 @@ class Engine:
         wafer = self._lineage.wafer(event.substrate_id)
         if wafer is not None and wafer.tested_ms >= 0:
             self._causes.note(event.substrate_id)
-        return []
+        return self._risk.processed(event)
 
     def _equipment(self, event: EquipmentState) -> list[Event]:
         module = self._module(event.key)
@@ -152,6 +154,7 @@ class Engine:
         if was_down and not module.down:
             module.repaired_ms = event.time_ms
             self._faults.forgive(event.key)
+            self._risk.repaired(event.key, event.time_ms)
             self._desk.removed(event.key, event.time_ms)
         elif event.inhibited and not was_inhibited:
             self._desk.removed(event.key, event.time_ms)
@@ -163,7 +166,10 @@ class Engine:
         if not self._lineage.record_trace(event.substrate_id, event.sequence):
             return self._ignore("trace seen before")
         verdict = self._faults.watch(event)
-        return [] if verdict is None else self._desk.traced(event, verdict)
+        if verdict is None:
+            return []
+        told = self._desk.traced(event, verdict)
+        return told + self._risk.traced(event, verdict) + self._risk.reviewed(told)
 
     def _tested(self, event: Prediction) -> list[Event]:
         if event.input_type != WaferMap.ce_type:
@@ -173,7 +179,9 @@ class Engine:
             return self._ignore("wafer tested before")
         self._causes.forget()
         self._causes.note(event.substrate_id)
+        self._risk.tested(event)
         told = self._desk.tested(event.substrate_id)
+        told += self._risk.reviewed(told)
         # Last, so that a wafer that completes the evidence of an excursion is explained by it.
         explained = self._causes.explains(event.substrate_id)
         return told + self._watch.tested(event, explained=explained)
