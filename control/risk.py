@@ -143,8 +143,8 @@ class RiskWatch:
         width = len(z) // 3
         # A spread that falls is a stuck or averaged sensor, which is no fault of the process.
         z[width : 2 * width] = np.maximum(z[width : 2 * width], 0.0)
-        size = np.nan_to_num(np.abs(z))
-        top = int(size.argmax()) if len(size) else 0
+        size = np.abs(z)
+        top = int(np.argmax(np.where(size >= ODD, size, 0.0))) if len(size) else 0
         own = float(size[top]) if len(size) else 0.0
         out = bool(verdict.shifts)
         strength = 2 if own >= FAR else 1 if own >= ODD else 0

@@ -88,6 +88,7 @@ class Rates:
         self._record = record
         while len(record.levels) < len(LEVELS):
             record.levels.append(Rate())
+        self._base: tuple[float, dict[int, float]] | None = None
         for name in known:
             self.pattern(name)
 
@@ -99,6 +100,7 @@ class Rates:
         if len(patterns) >= MAX_PATTERNS:
             return -1
         patterns.append(name)
+        self._base = None
         return len(patterns) - 1
 
     def sign(self, name: str) -> int:
@@ -163,12 +165,15 @@ class Rates:
 
     def base(self) -> tuple[float, dict[int, float]]:
         """Probability that a wafer without any evidence is bad, and what it shows then."""
+        if self._base is not None:
+            return self._base
         rate = self._record.base
         share = (rate.bad + _PRIOR_BASE * _PRIOR_BASE_WAFERS) / (rate.wafers + _PRIOR_BASE_WAFERS)
         names = range(len(self._record.patterns))
         total = rate.bad + 1.0
         each = 1.0 / max(1, len(names))
-        return share, {k: (rate.patterns.get(k, 0.0) + each) / total for k in names}
+        self._base = share, {k: (rate.patterns.get(k, 0.0) + each) / total for k in names}
+        return self._base
 
     def learn(self, sources: Sequence[Source], shown: Sequence[int]) -> None:
         """A wafer was tested.
@@ -195,6 +200,7 @@ class Rates:
             if source.episode is not None:
                 _add(source.episode.rate, signed, blame, _EPISODE_WAFERS)
         _add(self._record.base, base, guilt[-1], _BASE_WAFERS)
+        self._base = None
 
 
 def _factor(rate: Rate | None) -> float:

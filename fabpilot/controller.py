@@ -10,10 +10,11 @@ from contracts.events import Event
 from contracts.topics import Stream, topic_name
 from control.engine import Engine
 from control.policy import load_policy
+from streaming.database import make_tables
 from streaming.log import Log
 from streaming.stateful import Arrived, StatefulLoop, StatefulReport
 
-__all__ = ["Controller", "controller_topics", "loop_name"]
+__all__ = ["Controller", "controller_topics", "loop_name", "save_new"]
 
 _STREAMS = (
     Stream.PROCESS,
@@ -44,6 +45,13 @@ def loop_name(site: str) -> str:
 def controller_topics(site: str) -> list[str]:
     """What the controller reads."""
     return [topic_name(site, stream) for stream in _STREAMS]
+
+
+def save_new(database: sa.Engine, site: str, engine: Engine) -> None:
+    """Write the state of an engine for a controller that has none yet to go on from."""
+    make_tables(database, _metadata)
+    with database.begin() as connection:
+        connection.execute(_state.insert().values(site=site, state=engine.snapshot()))
 
 
 class Controller:
