@@ -142,20 +142,32 @@ class ChartGroup:
             return None
         return self._judge(row, reading, time_ms)
 
-    def forgive(self, module: str) -> None:
-        """Start the EWMA of a module again: it was repaired. What is normal for it stays."""
-        if module in self.modules:
-            row = self.modules.index(module)
-            _, mean, _, ewma, level, _ = self._numbers[:, row]
-            ewma[:] = 0.0
-            level[:] = mean
+    def forgive(self, module: str) -> bool:
+        """Start the EWMA of a module again: it was repaired. What is normal for it stays.
 
-    def relearn(self, module: str) -> None:
-        """Learn a module's normal anew: somebody changed its recipe on purpose."""
-        if module in self.modules:
-            row = self.modules.index(module)
-            self._numbers[:, row] = 0.0
-            self._warm_up[row] = []
+        Returns:
+            Whether the module is here.
+        """
+        if module not in self.modules:
+            return False
+        row = self.modules.index(module)
+        _, mean, _, ewma, level, _ = self._numbers[:, row]
+        ewma[:] = 0.0
+        level[:] = mean
+        return True
+
+    def relearn(self, module: str) -> bool:
+        """Learn a module's normal anew: somebody changed its recipe on purpose.
+
+        Returns:
+            Whether the module is here.
+        """
+        if module not in self.modules:
+            return False
+        row = self.modules.index(module)
+        self._numbers[:, row] = 0.0
+        self._warm_up[row] = []
+        return True
 
     def _align(self, variables: tuple[str, ...], summary: Floats) -> Floats:
         """The summary in the group's own order of columns; new variables get columns."""

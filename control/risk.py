@@ -79,6 +79,7 @@ class RiskWatch:
             if len(mate.marks) >= MAX_MARKS:
                 mate.marks.remove(min(mate.marks, key=lambda mark: (mark.level, mark.sequence)))
             mate.marks.append(mark)
+            self._lineage.touch(name)
             told += self._judge(name, mate, event.step, event.sequence)
         return told
 
@@ -275,6 +276,7 @@ class RiskWatch:
         due = last and not wafer.last_told
         if not due and abs(percent - before) < WORTH_TELLING:
             return []
+        self._lineage.touch(name)
         wafer.told = percent
         wafer.last_told |= last
         return [self._event(name, wafer, step, sequence, sources, base, base_patterns, risk)]

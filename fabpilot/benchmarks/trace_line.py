@@ -48,9 +48,7 @@ class TraceLine:
         self._names = tuple(f"sensor_{number}_w" for number in range(variables))
         noise = np.random.default_rng(1).normal(size=(_POOL, rows, variables))
         apart = np.random.default_rng(2).normal(size=(_POOL, 1, variables))
-        self._pool = [
-            (100.0 + apart[k] + 0.6 * noise[k]).astype(np.float32) for k in range(_POOL)
-        ]
+        self._pool = [(100.0 + apart[k] + 0.6 * noise[k]).astype(np.float32) for k in range(_POOL)]
         self.samples = rows * variables
 
     def modules(self) -> list[str]:

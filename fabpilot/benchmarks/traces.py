@@ -90,7 +90,7 @@ def measure_trace_speed(policy: Policy, rows: int, variables: int) -> TraceSpeed
             alerts += isinstance(answer, Alert)
         if number % _BATCH == 0:
             before = time.process_time()
-            engine.snapshot()
+            engine.changes()
             saving += time.process_time() - before
     seconds = time.process_time() - began
     began = time.process_time()
@@ -112,9 +112,7 @@ def measure_trace_speed(policy: Policy, rows: int, variables: int) -> TraceSpeed
     )
 
 
-def watch_state(
-    policy: Policy, wafers: int, on_progress: Callable[[int], None]
-) -> StateOverTime:
+def watch_state(policy: Policy, wafers: int, on_progress: Callable[[int], None]) -> StateOverTime:
     """Run the line until so many wafers are tested; look at the snapshot twenty times."""
     engine, line = Engine(policy, SITE), TraceLine(SITE, 10, 18)
     for event in line.states():
