@@ -6,9 +6,8 @@ group of charts and every alert, and blocks of remembered ids; a batch writes th
 parts together are the state: `join` of what was written last under each name gives it again.
 """
 
+import struct
 from collections.abc import Collection, Mapping, Sequence
-from struct import error as StructError
-from struct import pack, unpack
 
 import msgspec
 
@@ -148,7 +147,7 @@ class Parts:
                 number = heard - 1 - (heard - 1 - (block * BLOCK + place)) % self._ring
                 if number >= oldest:
                     slots[place] = ids[number - oldest]
-            out[f"ids/{block:03d}"] = pack(f"<{BLOCK}Q", *slots)
+            out[f"ids/{block:03d}"] = struct.pack(f"<{BLOCK}Q", *slots)
         self._heard = heard
 
     def _restore(self, state: ControlState, wafers: Mapping[int, list[str]], heard: int) -> None:
@@ -186,7 +185,7 @@ def join(parts: Mapping[str, bytes], site: str, ring: int) -> tuple[ControlState
         slots: list[int] = []
         for block in range(ring // BLOCK):
             data = parts.get(f"ids/{block:03d}")
-            slots += unpack(f"<{BLOCK}Q", data) if data is not None else (0,) * BLOCK
+            slots += struct.unpack(f"<{BLOCK}Q", data) if data is not None else (0,) * BLOCK
         state.recent_ids = [
             slots[number % ring] for number in range(head.heard - head.ids, head.heard)
         ]
@@ -196,7 +195,7 @@ def join(parts: Mapping[str, bytes], site: str, ring: int) -> tuple[ControlState
         RecursionError,
         KeyError,
         ValueError,
-        StructError,
+        struct.error,
     ) as error:
         raise DataError(
             f"the saved state of the controller of {site!r} is incomplete or damaged ({error!r}):"

@@ -94,7 +94,7 @@ def measure_trace_latency(
         save_new(database, SITE, state)
         database.dispose()
         line = TraceLine(SITE, rows, variables, name="M")
-        with closing(open_site_log(settings, SITE)) as log, _control(settings, home):
+        with closing(open_site_log(settings, SITE)) as log, _Control(settings, home):
             return _measure(log, line, rate, seconds, rows, variables, len(state.snapshot()))
 
 
@@ -108,7 +108,7 @@ def _history(policy: Policy, variables: int) -> Engine:
     return engine
 
 
-class _control:
+class _Control:
     """`fabpilot control` as its users run it."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
