@@ -4,15 +4,14 @@
 """
 
 import math
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
-from contracts.errors import ConfigError
 from contracts.events import ActionKind
+from control.failure_modes import FailureMode, load_failure_modes
+from control.policy_file import Section, read_struct
 
 __all__ = [
     "Detection",
@@ -27,11 +26,11 @@ __all__ = [
 Approval = Literal["person", "automatic"]
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the file: unknown keys are errors."""
+# What the policy says for the failure modes that are shipped beside it.
+PACKAGED = "packaged"
 
 
-class Detection(_Section, frozen=True):
+class Detection(Section, frozen=True):
     """How sure the detectors are before they speak.
 
     Attributes:
@@ -55,7 +54,7 @@ class Detection(_Section, frozen=True):
     remember_h: float
 
 
-class Limits(_Section, frozen=True):
+class Limits(Section, frozen=True):
     """Guard rails that hold for every action, whoever approves it.
 
     Attributes:
@@ -71,7 +70,7 @@ class Limits(_Section, frozen=True):
     min_available_modules: int
 
 
-class RecipeParameter(_Section, frozen=True):
+class RecipeParameter(Section, frozen=True):
     """A recipe parameter the controller may propose to change.
 
     Attributes:
@@ -98,7 +97,7 @@ PROPOSED_KINDS: tuple[ActionKind, ...] = (
 )
 
 
-class Economics(_Section, frozen=True):
+class Economics(Section, frozen=True):
     """What things are worth, in good dies.
 
     Attributes:
@@ -122,8 +121,12 @@ class Economics(_Section, frozen=True):
     severity_wafers: dict[Literal["critical", "high", "medium"], float]
 
 
-class Policy(_Section, frozen=True):
-    """The whole file."""
+class Policy(Section, frozen=True):
+    """The whole file.
+
+    Attributes:
+        failure_modes: by name. The file names another file, relative to itself, or 'packaged'.
+    """
 
     name: str
     detection: Detection
@@ -131,34 +134,7 @@ class Policy(_Section, frozen=True):
     approvals: dict[ActionKind, Approval]
     recipe_parameters: dict[str, RecipeParameter]
     economics: Economics
-
-
-class _Where:
-    """Where in the file each key is: a path such as ('limits', 'min_confidence') to its line."""
-
-    def __init__(self, path: Path, root: yaml.Node) -> None:
-        self._path = path
-        self._lines: dict[tuple[str, ...], int] = {}
-        self._note((), root)
-
-    def _note(self, key: tuple[str, ...], node: yaml.Node) -> None:
-        self._lines.setdefault(key, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                child = (*key, str(name.value))
-                if child in self._lines:
-                    line = name.start_mark.line + 1
-                    raise ConfigError(f"{self._path}:{line}: {'.'.join(child)} is given twice")
-                self._lines[child] = name.start_mark.line + 1
-                self._note(child, value)
-
-    def error(self, key: tuple[str, ...], reason: str) -> ConfigError:
-        """The error for one key, with the nearest line that is known."""
-        known = key
-        while known and known not in self._lines:
-            known = known[:-1]
-        line = self._lines.get(known, 1)
-        return ConfigError(f"{self._path}:{line}: {'.'.join(key) or 'the file'}: {reason}")
+    failure_modes: dict[str, FailureMode]
 
 
 def default_policy_path() -> Path:
@@ -174,36 +150,14 @@ def load_policy(path: Path | None = None) -> Policy:
             that contradict each other; with file, line and key.
     """
     source = path or default_policy_path()
-    try:
-        text = source.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the policy {source}: {error}") from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else 1
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"{source}:{line}: not YAML: {problem}") from error
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{source}:1: a policy is a mapping; see {default_policy_path().name}")
-    where = _Where(source, root)
-    try:
-        policy = msgspec.convert(data, Policy)
-    except msgspec.ValidationError as error:
-        raise where.error(*_place(str(error))) from error
-    for key, reason in _contradictions(policy):
-        raise where.error(key, reason)
-    return policy
 
+    def complete(data: dict[str, Any]) -> None:
+        named = data.get("failure_modes", PACKAGED)
+        if isinstance(named, str):
+            file = None if named == PACKAGED else source.parent / named
+            data["failure_modes"] = msgspec.to_builtins(load_failure_modes(file))["modes"]
 
-def _place(message: str) -> tuple[tuple[str, ...], str]:
-    """Msgspec's message taken apart: the key it is about, and the reason."""
-    reason, _, path = message.partition(" - at ")
-    key = tuple(re.findall(r"[A-Za-z_][\w-]*", path.strip("`$")))
-    field = re.search(r"(?:unknown|required) field `([^`]+)`", reason)
-    return ((*key, field.group(1)) if field else key), reason
+    return read_struct(source, Policy, _contradictions, what="policy", complete=complete)
 
 
 def _contradictions(policy: Policy) -> list[tuple[tuple[str, ...], str]]:
