@@ -48,11 +48,16 @@ class Verdict(NamedTuple):
         shifts: variables out of their limits, largest first; empty if none is.
         since_ms: when the earliest of them was last in place.
         quiet: every chart of this module and recipe is well within its limits.
+        z: (K,) this wafer alone: how far it is from the module's normal, beyond what the other
+            modules share, in wafer-to-wafer spreads; NaN where that is not known.
+        charts: the K charts, (variable, statistic).
     """
 
     shifts: tuple[VariableShift, ...]
     since_ms: int
     quiet: bool
+    z: Floats
+    charts: tuple[tuple[str, str], ...]
 
 
 class ChartGroup:
@@ -71,6 +76,7 @@ class ChartGroup:
         self._variables: list[str] = []
         self._numbers: Floats = np.zeros((len(_FIELDS), 0, 0))
         self._warm_up: dict[int, list[Floats]] = {}
+        self._names: tuple[tuple[str, str], ...] = ()
 
     @property
     def cells(self) -> int:
@@ -136,20 +142,32 @@ class ChartGroup:
             return None
         return self._judge(row, reading, time_ms)
 
-    def forgive(self, module: str) -> None:
-        """Start the EWMA of a module again: it was repaired. What is normal for it stays."""
-        if module in self.modules:
-            row = self.modules.index(module)
-            _, mean, _, ewma, level, _ = self._numbers[:, row]
-            ewma[:] = 0.0
-            level[:] = mean
+    def forgive(self, module: str) -> bool:
+        """Start the EWMA of a module again: it was repaired. What is normal for it stays.
 
-    def relearn(self, module: str) -> None:
-        """Learn a module's normal anew: somebody changed its recipe on purpose."""
-        if module in self.modules:
-            row = self.modules.index(module)
-            self._numbers[:, row] = 0.0
-            self._warm_up[row] = []
+        Returns:
+            Whether the module is here.
+        """
+        if module not in self.modules:
+            return False
+        row = self.modules.index(module)
+        _, mean, _, ewma, level, _ = self._numbers[:, row]
+        ewma[:] = 0.0
+        level[:] = mean
+        return True
+
+    def relearn(self, module: str) -> bool:
+        """Learn a module's normal anew: somebody changed its recipe on purpose.
+
+        Returns:
+            Whether the module is here.
+        """
+        if module not in self.modules:
+            return False
+        row = self.modules.index(module)
+        self._numbers[:, row] = 0.0
+        self._warm_up[row] = []
+        return True
 
     def _align(self, variables: tuple[str, ...], summary: Floats) -> Floats:
         """The summary in the group's own order of columns; new variables get columns."""
@@ -225,7 +243,8 @@ class ChartGroup:
         there = np.isfinite(x)
         ok = there & known[row]
         apart = np.where(ok, x - mean, 0.0)
-        z = np.clip(apart / sigma, -CLIP, CLIP)
+        far = apart / sigma
+        z = np.clip(far, -CLIP, CLIP)
         ewma[ok] += WEIGHT * (z - ewma)[ok]
         level[ok] += WEIGHT * (x - level)[ok]
         since[ok & (np.abs(ewma) <= QUIET / 2)] = time_ms
@@ -235,7 +254,8 @@ class ChartGroup:
             self._detection.trace_limit_sigma
             * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / np.maximum(count, 1.0)),
         )
-        alone = ewma - self._shared(row, known)
+        shared = self._shared(row, known)
+        alone = ewma - shared
         out = ok & (total >= MIN_POOLED) & (np.abs(ewma) > limit) & (alone * np.sign(ewma) > limit)
         # A spread that falls is a stuck or averaged sensor, which is no fault of the process.
         width = len(self._variables)
@@ -244,7 +264,15 @@ class ChartGroup:
         since_ms = int(since[out].min()) if shifts else time_ms
         quiet = bool(np.all(np.abs(ewma[known[row]]) < QUIET)) if not shifts else False
         self._learn(row, x, there, apart, sigma, ok & (np.abs(ewma) < QUIET))
-        return Verdict(shifts, since_ms, quiet)
+        return Verdict(shifts, since_ms, quiet, np.where(ok, far - shared, np.nan), self._charts())
+
+    def _charts(self) -> tuple[tuple[str, str], ...]:
+        """(variable, statistic) of each column."""
+        if len(self._names) != len(STATISTICS) * len(self._variables):
+            self._names = tuple(
+                (variable, statistic) for statistic in STATISTICS for variable in self._variables
+            )
+        return self._names
 
     def _floor(self, mean: Floats) -> Floats:
         """Smallest sigma that is believed, (K,): a part of the variable's level."""

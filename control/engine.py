@@ -12,6 +12,7 @@ event is dealt with:
 """
 
 from collections import deque
+from collections.abc import Mapping
 from hashlib import blake2b
 
 from contracts.errors import DataError, TraceError
@@ -33,7 +34,9 @@ from control.faults import FaultWatch
 from control.lineage import Lineage
 from control.model_watch import ModelWatch
 from control.policy import Policy
+from control.risk import RiskWatch
 from control.state import ControlState, ModuleRecord, dump_state, load_state
+from control.state_parts import Changes, Parts, join
 
 __all__ = ["Engine"]
 
@@ -52,17 +55,25 @@ class Engine:
     Args:
         policy: how sure to be, and what may be done.
         site: whose events these are.
-        state: what `snapshot` gave, or None to start with nothing.
+        state: what `snapshot` gave, or all parts that `changes` gave, each as it was given last;
+            None to start with nothing.
 
     Raises:
         ConfigError: `site` is no site name.
         DataError: `state` is damaged, of another version, or another site's.
     """
 
-    def __init__(self, policy: Policy, site: str, state: bytes | None = None) -> None:
+    def __init__(
+        self, policy: Policy, site: str, state: bytes | Mapping[str, bytes] | None = None
+    ) -> None:
         check_site(site)
         self._policy = policy
-        self._state = ControlState(site) if state is None else load_state(state, site)
+        self._parts = Parts(REMEMBERED_IDS)
+        if isinstance(state, Mapping):
+            self._state, self._parts, self._heard = join(state, site, REMEMBERED_IDS)
+        else:
+            self._state = ControlState(site) if state is None else load_state(state, site)
+            self._heard = len(self._state.recent_ids)
         detection = policy.detection
         try:
             self._recent = deque(self._state.recent_ids, maxlen=REMEMBERED_IDS)
@@ -72,12 +83,17 @@ class Engine:
             self._causes = Causes(self._state, self._lineage)
             self._faults = FaultWatch(self._state, detection)
             self._watch = ModelWatch(policy, self._state, self._lineage)
+            self._risk = RiskWatch(policy, self._state, self._lineage)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
                 " restore the database's backup, or start the controller with an empty state"
             ) from error
         self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
+        # Groups of charts that are not written yet: all, unless they came in parts.
+        self._unsaved: set[str] = set() if isinstance(state, Mapping) else set(self._state.groups)
+        if isinstance(state, Mapping):
+            self._lineage.take_changes()
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -86,10 +102,27 @@ class Engine:
 
     def snapshot(self) -> bytes:
         """Everything to go on from here, as bytes (below 2 MB)."""
+        self._save()
+        return dump_state(self._state)
+
+    def changes(self) -> Changes:
+        """What changed since the last call, in parts to be kept by name; the first gives all.
+
+        A part that is None is gone. All parts that are left, given to a new engine, are what
+        `snapshot` would have been.
+        """
+        self._save()
+        groups, self._unsaved = self._unsaved, set()
+        wafers, gone = self._lineage.take_changes()
+        return self._parts.changes(
+            self._state, wafers=wafers, gone=gone, groups=groups, heard=self._heard
+        )
+
+    def _save(self) -> None:
+        """Put what is kept outside the state back into it."""
         self._state.recent_ids = list(self._recent)
         self._lineage.save()
-        self._faults.save()
-        return dump_state(self._state)
+        self._unsaved |= self._faults.save()
 
     def handle(self, event: Event) -> list[Event]:
         """Take in one event.
@@ -136,7 +169,7 @@ class Engine:
         wafer = self._lineage.wafer(event.substrate_id)
         if wafer is not None and wafer.tested_ms >= 0:
             self._causes.note(event.substrate_id)
-        return []
+        return self._risk.processed(event)
 
     def _equipment(self, event: EquipmentState) -> list[Event]:
         module = self._module(event.key)
@@ -152,6 +185,7 @@ class Engine:
         if was_down and not module.down:
             module.repaired_ms = event.time_ms
             self._faults.forgive(event.key)
+            self._risk.repaired(event.key, event.time_ms)
             self._desk.removed(event.key, event.time_ms)
         elif event.inhibited and not was_inhibited:
             self._desk.removed(event.key, event.time_ms)
@@ -163,7 +197,10 @@ class Engine:
         if not self._lineage.record_trace(event.substrate_id, event.sequence):
             return self._ignore("trace seen before")
         verdict = self._faults.watch(event)
-        return [] if verdict is None else self._desk.traced(event, verdict)
+        if verdict is None:
+            return []
+        told = self._desk.traced(event, verdict)
+        return told + self._risk.traced(event, verdict) + self._risk.reviewed(told)
 
     def _tested(self, event: Prediction) -> list[Event]:
         if event.input_type != WaferMap.ce_type:
@@ -173,7 +210,9 @@ class Engine:
             return self._ignore("wafer tested before")
         self._causes.forget()
         self._causes.note(event.substrate_id)
+        self._risk.tested(event)
         told = self._desk.tested(event.substrate_id)
+        told += self._risk.reviewed(told)
         # Last, so that a wafer that completes the evidence of an excursion is explained by it.
         explained = self._causes.explains(event.substrate_id)
         return told + self._watch.tested(event, explained=explained)
@@ -193,6 +232,7 @@ class Engine:
             self._known.discard(self._recent[0])
         self._recent.append(short)
         self._known.add(short)
+        self._heard += 1
         return False
 
     def _ignore(self, reason: str) -> list[Event]:

@@ -21,10 +21,14 @@ __all__ = [
     "AlertRecord",
     "ClosedCause",
     "ControlState",
+    "Episode",
     "GroupRecord",
+    "Mark",
     "ModuleRecord",
     "Moments",
     "Place",
+    "Rate",
+    "RiskRecord",
     "TestedWafer",
     "Visit",
     "WaferRecord",
@@ -69,18 +73,40 @@ class Visit(msgspec.Struct, array_like=True):
     traced: bool = False
 
 
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """Something odd about a step of a wafer, as `control.risk` saw it then.
+
+    Attributes:
+        sequence: of the step in the route.
+        level: how strong the evidence is; index into `control.risk_rates.LEVELS`.
+        sign: what was odd; index into `RiskRecord.signs`.
+    """
+
+    sequence: int
+    level: int
+    sign: int
+
+
 class WaferRecord(msgspec.Struct, array_like=True):
     """One wafer.
 
     Attributes:
         tested_ms: when its map was measured; -1 before.
         patterns: what the model saw on it, without 'None'.
+        slot: in the carrier; 0 until it is known.
+        marks: what was odd about its steps.
+        told: risk that was told last, in per cent; -1 before.
+        last_told: its risk was told after its last step before the test.
     """
 
     lot_id: str
     visits: list[Visit]
     tested_ms: int = -1
     patterns: tuple[str, ...] = ()
+    slot: int = 0
+    marks: list[Mark] = msgspec.field(default_factory=list)
+    told: int = -1
+    last_told: bool = False
 
 
 class ModuleRecord(msgspec.Struct, array_like=True):
@@ -231,6 +257,64 @@ class WatchRecord(msgspec.Struct):
     drift_open: bool = False
 
 
+class Rate(msgspec.Struct, array_like=True):
+    """How often a kind of evidence was followed by a bad wafer.
+
+    Attributes:
+        bad: wafers it spoilt, each by the share of the blame that it has.
+        expected: as many as were foreseen without this record.
+        wafers: how many there were, of late.
+        patterns: what the bad ones showed, by index into `RiskRecord.patterns`.
+    """
+
+    bad: float = 0.0
+    expected: float = 0.0
+    wafers: float = 0.0
+    patterns: dict[int, float] = msgspec.field(default_factory=dict)
+
+
+class Episode(msgspec.Struct, array_like=True):
+    """A stretch of time in which a module's traces were out of their limits.
+
+    Attributes:
+        since_ms: of the first wafer; `until_ms` of the last, -1 while it goes on.
+        traces: seen since then.
+        quiet: of these, how many in a row are normal again.
+        rate: what became of its wafers.
+    """
+
+    module: str
+    since_ms: int
+    until_ms: int = -1
+    traces: int = 0
+    quiet: int = 0
+    rate: Rate = msgspec.field(default_factory=Rate)
+
+
+class RiskRecord(msgspec.Struct):
+    """What was learned about the risk of wafers.
+
+    Attributes:
+        patterns: names of patterns, in the order in which they were first seen.
+        signs: what can be odd, such as 'etch rf_power_w+', in the same order.
+        levels: rate of each level of evidence.
+        by_sign: rate of each sign, over all modules.
+        base: of wafers about which nothing is odd.
+        episodes: stretches out of limits, the latest last.
+        last_sequence: the last step before the test; -1 until it is known.
+        last_votes: by how many wafers it is ahead.
+    """
+
+    patterns: list[str] = msgspec.field(default_factory=list)
+    signs: list[str] = msgspec.field(default_factory=list)
+    levels: list[Rate] = msgspec.field(default_factory=list)
+    by_sign: dict[int, Rate] = msgspec.field(default_factory=dict)
+    base: Rate = msgspec.field(default_factory=Rate)
+    episodes: list[Episode] = msgspec.field(default_factory=list)
+    last_sequence: int = -1
+    last_votes: int = 0
+
+
 class ControlState(msgspec.Struct):
     """The whole state of one site's controller."""
 
@@ -251,6 +335,7 @@ class ControlState(msgspec.Struct):
     actions: dict[str, ActionRecord] = msgspec.field(default_factory=dict)
     proposed_ms: list[int] = msgspec.field(default_factory=list)
     watch: WatchRecord = msgspec.field(default_factory=WatchRecord)
+    risk: RiskRecord = msgspec.field(default_factory=RiskRecord)
 
 
 class _Head(msgspec.Struct):
