@@ -22,16 +22,16 @@ SENSOR, OTHER = "sensor_fault", ""
 """Causes that are no failure mode: a sensor that lies, and what is in nobody's list."""
 
 # Growth times magnitude: from what is just worth a stop to twice what the list says.
-SEVERITIES = np.geomspace(0.15, 2.5, 18)
+SEVERITIES = np.geomspace(0.2, 2.5, 16)
 # A module's own ageing and what maintenance leaves, in wafer-to-wafer spreads; and how much the
 # proportions of a signature differ from one case to the next.
-_AGEING, _UNLIKE = 0.45, 0.2
+_AGEING, _UNLIKE = 0.5, 0.2
 # A lone sensor, or something else, may be this far off: they say nothing about how far.
 _ANYWHERE = 6.0
 # A variable takes part in something that is on no list with this probability.
 _TAKES_PART = 0.2
 # Before any evidence. Sensors fail more often than modules do; but few of them by a steady shift.
-_PRIOR = {"mode": 0.55, SENSOR: 0.25, OTHER: 0.1, "chance": 0.1}
+_PRIOR = {"mode": 0.45, SENSOR: 0.2, OTHER: 0.05, "chance": 0.3}
 # A pattern of the mode on a wafer map, and any other, given the mode.
 _ITS_PATTERN, _NO_PATTERN = 0.85, 0.02
 _PATTERNS = 8
@@ -106,7 +106,9 @@ def diagnose(evidence: Evidence, modes: Mapping[str, FailureMode]) -> Diagnosis:
     # EWMA of weight 0.2: 1/9 of a wafer's variance in the long run.
     noise = 1.0 / max(1.0, evidence.wafers) + _AGEING**2
     fitting = {
-        name: mode for name, mode in modes.items() if not evidence.kind or evidence.kind in mode.kinds
+        name: mode
+        for name, mode in modes.items()
+        if not evidence.kind or evidence.kind in mode.kinds
     }
     total = sum(mode.occurrence for mode in fitting.values()) or 1.0
     weights: dict[str, float] = {}
@@ -236,7 +238,9 @@ def _words(name: str, mode: FailureMode | None, evidence: Evidence) -> tuple[str
     else:
         for variable, full in mode.signature.items():
             if variable in evidence.moved:
-                said.append(f"{variable} {evidence.moved[variable]:+.1f}σ, {full:+g}σ at full growth")
+                said.append(
+                    f"{variable} {evidence.moved[variable]:+.1f}σ, {full:+g}σ at full growth"
+                )
     if evidence.pattern:
         fits = mode is not None and evidence.pattern in mode.patterns
         said.append(f"{evidence.pattern} on the maps, {'as' if fits else 'not as'} it makes")
