@@ -172,8 +172,11 @@ class ChartGroup:
         """
         if not self.forgive(module):
             return False
-        count = self._numbers[0, self.modules.index(module)]
+        row = self.modules.index(module)
+        count = self._numbers[0, row]
         np.minimum(count, AFTER_MAINTENANCE, out=count)
+        if row in self._warm_up:
+            self._warm_up[row] = []
         return True
 
     def hold(self, module: str) -> None:

@@ -31,7 +31,7 @@ _ANYWHERE = 6.0
 # A variable takes part in something that is on no list with this probability.
 _TAKES_PART = 0.2
 # Before any evidence. Sensors fail more often than modules do; but few of them by a steady shift.
-_PRIOR = {"mode": 0.45, SENSOR: 0.2, OTHER: 0.05, "chance": 0.3}
+_PRIOR = {"mode": 0.5, SENSOR: 0.1, OTHER: 0.05, "chance": 0.35}
 # A pattern of the mode on a wafer map, and any other, given the mode.
 _ITS_PATTERN, _NO_PATTERN = 0.85, 0.02
 _PATTERNS = 8

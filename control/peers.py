@@ -31,7 +31,7 @@ class Peer(NamedTuple):
 
     centre: Floats
     var: Floats
-    count: Floats
+    wafers: Floats
 
     @classmethod
     def of_readings(cls, readings: Floats) -> "Peer":
@@ -62,7 +62,7 @@ def compare(
     if len(readings) < READINGS or len(peers) < PEERS:
         return None
     mine = readings[-HELD:, :width]
-    counts = np.array([peer.count for peer in peers])
+    counts = np.array([peer.wafers for peer in peers])
     there = counts >= READINGS
     known = there.sum(axis=0)
     degrees = np.where(there, counts - 1.0, 0.0)
