@@ -19,15 +19,24 @@ from contracts.ids import derived_id
 from control.alerts import SHOWN, alert_event, at_risk, count_wafers, grown, severity
 from control.causes import Causes
 from control.charts import Verdict
-from control.commonality import PlaceKey, commonalities
 from control.effects import Effects
-from control.excursion import Finding, at_most, find_excursion, places_of
+from control.excursion import Finding, at_most, find_excursion
 from control.faults import FaultWatch
 from control.lineage import Lineage
 from control.orders import Orders
 from control.policy import Policy
+from control.root_cause import root_cause
 from control.state import AlertRecord, ControlState, EffectRecord
-from control.suspects import begin, examine, follow, named_mode, start_anew
+from control.suspects import (
+    BY_CHARTS,
+    BY_PEERS,
+    begin,
+    examine,
+    follow,
+    named_mode,
+    start_anew,
+    sure_without_past,
+)
 
 __all__ = ["Desk"]
 
@@ -45,9 +54,8 @@ CLEAN_AMONG, STILL_GOING_ON = 60, 0.001
 QUIET_AGAIN = 3
 # Largest shift of a suspect, in spreads, that is no fault any more.
 CALM = 1.5
-# A module without a past of its own is named only for a failure mode that is this probable, and
-# traces after a repair on which a fault must be seen again.
-SURE, SEEN_AGAIN = 0.9, 3
+# Traces after a repair on which a fault must be seen again.
+SEEN_AGAIN = 3
 MAX_ALERTS = 100
 MAX_SHIFTS = 10
 
@@ -111,7 +119,7 @@ class Desk:
             examine(alert, self._state, self._policy)
             if first:
                 return out + self._tell(alert)
-        elif calm:
+        elif calm and any(shift.recipe_id == event.recipe_id for shift in alert.shifts):
             alert.quiet_traces += 1
             if alert.kind == "fault" and alert.quiet_traces >= self._policy.detection.clean_wafers:
                 return out + self._close(alert, self._state.now_ms)
@@ -138,10 +146,9 @@ class Desk:
             return [] if sick else None
         if verdict is None:
             return None
-        found = self._suspicion(event, verdict)
-        if not named_mode(found) or found.confidence < SURE:
+        if not sure_without_past(self._suspicion(event, verdict, BY_PEERS), self._policy):
             return None
-        return self._open_fault(event, verdict)
+        return self._open_fault(event, verdict, BY_PEERS)
 
     def _seen_again(self, alert: AlertRecord, shifts: tuple[VariableShift, ...]) -> list[Event]:
         """Out of limits after something was done: is it the fault, or what the repair left?"""
@@ -277,8 +284,8 @@ class Desk:
         """
         explained = self._causes.explained(pattern)
         steps = self._state.modules[suspect].steps
-        bad: list[frozenset[PlaceKey]] = []
-        good: list[frozenset[PlaceKey]] = []
+        bad: list[str] = []
+        good: list[str] = []
         for name in islice(reversed(self._lineage.tested), COMPARED):
             wafer = self._lineage.wafer(name)
             if wafer is None or any(m != suspect for m in explained.get(name, ())):
@@ -288,8 +295,8 @@ class Desk:
                 for visit in wafer.visits
             ):
                 shows = pattern in wafer.patterns
-                (bad if shows else good).append(places_of(self._lineage, name))
-        return commonalities(bad, good)
+                (bad if shows else good).append(name)
+        return root_cause(self._lineage, self._state.modules, bad, good).found
 
     # -- alerts -------------------------------------------------------------------------------
 
@@ -315,21 +322,21 @@ class Desk:
             opened_ms=self._state.now_ms,
         )
 
-    def _suspicion(self, event: Trace, verdict: Verdict) -> AlertRecord:
+    def _suspicion(self, event: Trace, verdict: Verdict, wafers: int) -> AlertRecord:
         """The alert that a fault would be."""
         trigger = f"{event.key}:{event.event_id}"
         alert = self._new_alert("fault", "", trigger, verdict.since_ms)
         alert.module, alert.recipe, alert.step = event.key, event.recipe_id, event.step
         alert.evidence_ms = event.time_ms
         alert.shifts = verdict.shifts[:MAX_SHIFTS]
-        begin(alert, verdict)
+        begin(alert, verdict, wafers)
         examine(alert, self._state, self._policy)
         return alert
 
-    def _open_fault(self, event: Trace, verdict: Verdict) -> list[Event]:
+    def _open_fault(self, event: Trace, verdict: Verdict, wafers: int = BY_CHARTS) -> list[Event]:
         if self._full():
             return []
-        alert = self._suspicion(event, verdict)
+        alert = self._suspicion(event, verdict, wafers)
         made = [
             name
             for name, wafer in self._state.wafers.items()

@@ -8,7 +8,16 @@ from control.diagnosis import OTHER, SENSOR, Evidence, diagnose
 from control.policy import Policy
 from control.state import AlertRecord, ControlState
 
-__all__ = ["begin", "examine", "follow", "named_mode", "start_anew"]
+__all__ = [
+    "BY_CHARTS",
+    "BY_PEERS",
+    "begin",
+    "examine",
+    "follow",
+    "named_mode",
+    "start_anew",
+    "sure_without_past",
+]
 
 # A fault of a module none of whose sensors is on the list of failure modes: that it moved is sure,
 # that it hurts wafers is not.
@@ -16,19 +25,25 @@ UNLISTED = 0.8
 # A mode is named from this probability.
 NAMED = 0.5
 WEIGHT = 0.2
+# Where peers are all there is to compare with: the probability that is asked for, the shifts in
+# spreads that two variables of a mode must have, or one alone.
+SURE, AGREES, FAR = 0.9, 2.0, 7.0
+# What the charts say when they speak is an average of about nine wafers; a comparison with peers
+# is worth two, as modules differ.
+BY_CHARTS, BY_PEERS = 9, 2
 _SPREAD = ":spread"
 _ABSURD = 60.0
 
 
-def begin(alert: AlertRecord, verdict: Verdict) -> None:
-    """A fault was found: the profile is what the charts say of it."""
+def begin(alert: AlertRecord, verdict: Verdict, wafers: int) -> None:
+    """A fault was found: the profile is what the charts say of it, worth so many wafers."""
     names = [name for name, statistic in verdict.charts if statistic == "level"]
     alert.profile = {
         name: float(away)
         for name, away in zip(names, verdict.away, strict=True)
         if math.isfinite(away)
     }
-    alert.profile_wafers = 9
+    alert.profile_wafers = wafers
     _note_unsteady(alert, verdict)
 
 
@@ -123,3 +138,16 @@ def named_mode(alert: AlertRecord) -> str:
     if first is None or first.probability < NAMED or first.mode in (OTHER, SENSOR):
         return ""
     return first.mode
+
+
+def sure_without_past(alert: AlertRecord, policy: Policy) -> bool:
+    """Whether a module that has no past of its own is named: its peers are a poor yardstick.
+
+    Modules differ in single variables; that several agree with a failure mode is no difference
+    between modules, nor is one that is very far out.
+    """
+    mode = policy.failure_modes.get(named_mode(alert))
+    if mode is None or alert.confidence < SURE:
+        return False
+    seen = [abs(alert.profile[name]) for name in mode.signature if name in alert.profile]
+    return sum(size > AGREES for size in seen) >= 2 or max(seen, default=0.0) > FAR
