@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.events import VariableShift
+from control.peers import HELD, Peer, compare
 from control.policy import Detection
 from control.state import GroupRecord
 from control.traces import STATISTICS, chart_name
@@ -22,8 +23,9 @@ __all__ = ["MAX_CELLS", "ChartGroup", "Verdict"]
 WEIGHT = 0.2
 # A single wafer counts for at most so many sigmas: at least three must agree before an alarm.
 CLIP = 4.0
-# Within this the chart is quiet and its wafer may teach the baseline.
-QUIET = 1.0
+# Within so many standard deviations of the EWMA the chart is quiet and its wafer may teach the
+# baseline; with a centre known from 100 wafers that is about one spread.
+QUIET_SDS = 3.0
 # The baseline never learns slower than 1/100 a wafer, so that ageing within the norm is followed.
 MAX_BASELINE = 100
 # Wafers of all modules together from which the spread is known well enough to judge by.
@@ -32,6 +34,9 @@ MIN_POOLED = 30
 MIN_PHASE_ONE = 5
 # A shift below 0.1 % of the level is not worth a person, however still the sensor usually is.
 RELATIVE_FLOOR = 1e-3
+# Maintenance leaves a small shift, 0.3 spreads in many modules: what was normal before is worth no
+# more than a few wafers, but still a baseline.
+AFTER_MAINTENANCE = MIN_PHASE_ONE
 # Rows times columns over all groups; 48 bytes each, so that the state stays below 2 MB.
 MAX_CELLS = 16_000
 MAX_ROWS = 48
@@ -48,11 +53,19 @@ class Verdict(NamedTuple):
         shifts: variables out of their limits, largest first; empty if none is.
         since_ms: when the earliest of them was last in place.
         quiet: every chart of this module and recipe is well within its limits.
+        z: (K,) this wafer alone: how far it is from the module's normal, beyond what the other
+            modules share, in wafer-to-wafer spreads; NaN where that is not known.
+        charts: the K charts, (variable, statistic).
+        away: (V,) the recent level of each variable, EWMA, in spreads from the module's normal; NaN
+            where that is not known.
     """
 
     shifts: tuple[VariableShift, ...]
     since_ms: int
     quiet: bool
+    z: Floats
+    charts: tuple[tuple[str, str], ...]
+    away: Floats
 
 
 class ChartGroup:
@@ -71,6 +84,7 @@ class ChartGroup:
         self._variables: list[str] = []
         self._numbers: Floats = np.zeros((len(_FIELDS), 0, 0))
         self._warm_up: dict[int, list[Floats]] = {}
+        self._names: tuple[tuple[str, str], ...] = ()
 
     @property
     def cells(self) -> int:
@@ -136,20 +150,53 @@ class ChartGroup:
             return None
         return self._judge(row, reading, time_ms)
 
-    def forgive(self, module: str) -> None:
-        """Start the EWMA of a module again: it was repaired. What is normal for it stays."""
-        if module in self.modules:
-            row = self.modules.index(module)
-            _, mean, _, ewma, level, _ = self._numbers[:, row]
-            ewma[:] = 0.0
-            level[:] = mean
+    def forgive(self, module: str) -> bool:
+        """Start the EWMA of a module again: it was repaired. What is normal for it stays.
 
-    def relearn(self, module: str) -> None:
-        """Learn a module's normal anew: somebody changed its recipe on purpose."""
-        if module in self.modules:
-            row = self.modules.index(module)
-            self._numbers[:, row] = 0.0
+        Returns:
+            Whether the module is here.
+        """
+        if module not in self.modules:
+            return False
+        row = self.modules.index(module)
+        _, mean, _, ewma, level, _ = self._numbers[:, row]
+        ewma[:] = 0.0
+        level[:] = mean
+        return True
+
+    def settle(self, module: str) -> bool:
+        """A module comes back from maintenance: its normal may have moved a little.
+
+        Returns:
+            Whether the module is here.
+        """
+        if not self.forgive(module):
+            return False
+        row = self.modules.index(module)
+        count = self._numbers[0, row]
+        np.minimum(count, AFTER_MAINTENANCE, out=count)
+        if row in self._warm_up:
             self._warm_up[row] = []
+        return True
+
+    def hold(self, module: str) -> None:
+        """Something is wrong with a module that is warming up: it has not learnt its normal."""
+        if module in self.modules:
+            readings = self._warm_up.get(self.modules.index(module), [])
+            del readings[:-HELD]
+
+    def relearn(self, module: str) -> bool:
+        """Learn a module's normal anew: somebody changed its recipe on purpose.
+
+        Returns:
+            Whether the module is here.
+        """
+        if module not in self.modules:
+            return False
+        row = self.modules.index(module)
+        self._numbers[:, row] = 0.0
+        self._warm_up[row] = []
+        return True
 
     def _align(self, variables: tuple[str, ...], summary: Floats) -> Floats:
         """The summary in the group's own order of columns; new variables get columns."""
@@ -225,26 +272,77 @@ class ChartGroup:
         there = np.isfinite(x)
         ok = there & known[row]
         apart = np.where(ok, x - mean, 0.0)
-        z = np.clip(apart / sigma, -CLIP, CLIP)
+        far = apart / sigma
+        z = np.clip(far, -CLIP, CLIP)
         ewma[ok] += WEIGHT * (z - ewma)[ok]
         level[ok] += WEIGHT * (x - level)[ok]
-        since[ok & (np.abs(ewma) <= QUIET / 2)] = time_ms
+        near = QUIET_SDS * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / np.maximum(count, 1.0))
+        since[ok & (np.abs(ewma) <= near / 2)] = time_ms
         # Jones, Champ and Rigdon (Technometrics 43, 2001): an estimated centre widens the chart.
         limit = np.maximum(
             self._detection.trace_min_shift_sigma,
             self._detection.trace_limit_sigma
             * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / np.maximum(count, 1.0)),
         )
-        alone = ewma - self._shared(row, known)
+        shared = self._shared(row, known)
+        alone = ewma - shared
         out = ok & (total >= MIN_POOLED) & (np.abs(ewma) > limit) & (alone * np.sign(ewma) > limit)
         # A spread that falls is a stuck or averaged sensor, which is no fault of the process.
         width = len(self._variables)
         out[width : 2 * width] &= ewma[width : 2 * width] > 0
         shifts = self._shifts(np.flatnonzero(out), row, sigma)
         since_ms = int(since[out].min()) if shifts else time_ms
-        quiet = bool(np.all(np.abs(ewma[known[row]]) < QUIET)) if not shifts else False
-        self._learn(row, x, there, apart, sigma, ok & (np.abs(ewma) < QUIET))
-        return Verdict(shifts, since_ms, quiet)
+        quiet = bool(np.all((np.abs(ewma) < near)[known[row]])) if not shifts else False
+        self._learn(row, x, there, apart, sigma, ok & (np.abs(ewma) < near))
+        away = np.where(known[row], (level - mean) / sigma, np.nan)[:width]
+        alone_z = np.where(ok, far - shared, np.nan)
+        return Verdict(shifts, since_ms, quiet, alone_z, self._charts(), away)
+
+    def compare(self, module: str, time_ms: int) -> Verdict | None:
+        """Judge a module that is warming up by the others; None where nothing is odd."""
+        row = self.modules.index(module) if module in self.modules else -1
+        own = self._warm_up.get(row)
+        if not own:
+            return None
+        x, width = own[-1], len(self._variables)
+        others = []
+        for other in range(len(self.modules)):
+            if other != row and other in self._warm_up:
+                readings = self._warm_up[other]
+                others.append(
+                    Peer.of_readings(np.array(readings).reshape(len(readings), -1)[:, :width])
+                )
+            elif other != row:
+                count, centre, var = self._numbers[:3, other, :width]
+                others.append(Peer(centre, var, np.where(count < MIN_PHASE_ONE, 0.0, count)))
+        floor = RELATIVE_FLOOR * np.abs(x[:width]) + 1e-12
+        found = compare(np.array(own), others, floor)
+        if found is None:
+            return None
+        normal, sigma, apart, out = found
+        shifts = [
+            VariableShift(
+                variable=self._variables[column],
+                recipe_id=self._recipe_id,
+                mean=float(normal[column] + apart[column] * sigma[column]),
+                normal=float(normal[column]),
+                spread=float(sigma[column]),
+                z=float(apart[column]),
+            )
+            for column in out
+        ]
+        shifts.sort(key=lambda shift: (-abs(shift.z), shift.variable))
+        z = np.full(len(STATISTICS) * width, np.nan)
+        z[:width] = (x[:width] - normal) / sigma
+        return Verdict(tuple(shifts), time_ms, False, z, self._charts(), apart)
+
+    def _charts(self) -> tuple[tuple[str, str], ...]:
+        """(variable, statistic) of each column."""
+        if len(self._names) != len(STATISTICS) * len(self._variables):
+            self._names = tuple(
+                (variable, statistic) for statistic in STATISTICS for variable in self._variables
+            )
+        return self._names
 
     def _floor(self, mean: Floats) -> Floats:
         """Smallest sigma that is believed, (K,): a part of the variable's level."""

@@ -12,12 +12,17 @@ event is dealt with:
 """
 
 from collections import deque
+from collections.abc import Mapping
 from hashlib import blake2b
+from zlib import crc32
+
+import numpy as np
 
 from contracts.errors import DataError, TraceError
 from contracts.events import (
     Action,
     AlertDecision,
+    AutomationSwitch,
     EquipmentState,
     Event,
     Prediction,
@@ -33,7 +38,9 @@ from control.faults import FaultWatch
 from control.lineage import Lineage
 from control.model_watch import ModelWatch
 from control.policy import Policy
+from control.risk import RiskWatch
 from control.state import ControlState, ModuleRecord, dump_state, load_state
+from control.state_parts import Changes, Parts, join
 
 __all__ = ["Engine"]
 
@@ -42,6 +49,7 @@ REMEMBERED_IDS = 8_192
 # More modules than any fab has; a flood of invented ones stops here.
 MAX_MODULES = 500
 MAX_STEPS = 32
+TRACE_AHEAD_MS = 86_400_000
 MAX_NAME = 64
 _DOWN = frozenset({"engineering", "scheduled_down", "unscheduled_down", "non_scheduled"})
 
@@ -52,17 +60,25 @@ class Engine:
     Args:
         policy: how sure to be, and what may be done.
         site: whose events these are.
-        state: what `snapshot` gave, or None to start with nothing.
+        state: what `snapshot` gave, or all parts that `changes` gave, each as it was given last;
+            None to start with nothing.
 
     Raises:
         ConfigError: `site` is no site name.
         DataError: `state` is damaged, of another version, or another site's.
     """
 
-    def __init__(self, policy: Policy, site: str, state: bytes | None = None) -> None:
+    def __init__(
+        self, policy: Policy, site: str, state: bytes | Mapping[str, bytes] | None = None
+    ) -> None:
         check_site(site)
         self._policy = policy
-        self._state = ControlState(site) if state is None else load_state(state, site)
+        self._parts = Parts(REMEMBERED_IDS)
+        if isinstance(state, Mapping):
+            self._state, self._parts, self._heard = join(state, site, REMEMBERED_IDS)
+        else:
+            self._state = ControlState(site) if state is None else load_state(state, site)
+            self._heard = len(self._state.recent_ids)
         detection = policy.detection
         try:
             self._recent = deque(self._state.recent_ids, maxlen=REMEMBERED_IDS)
@@ -72,12 +88,17 @@ class Engine:
             self._causes = Causes(self._state, self._lineage)
             self._faults = FaultWatch(self._state, detection)
             self._watch = ModelWatch(policy, self._state, self._lineage)
+            self._risk = RiskWatch(policy, self._state, self._lineage)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
                 " restore the database's backup, or start the controller with an empty state"
             ) from error
         self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
+        # Groups of charts that are not written yet: all, unless they came in parts.
+        self._unsaved: set[str] = set() if isinstance(state, Mapping) else set(self._state.groups)
+        if isinstance(state, Mapping):
+            self._lineage.take_changes()
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -86,10 +107,27 @@ class Engine:
 
     def snapshot(self) -> bytes:
         """Everything to go on from here, as bytes (below 2 MB)."""
+        self._save()
+        return dump_state(self._state)
+
+    def changes(self) -> Changes:
+        """What changed since the last call, in parts to be kept by name; the first gives all.
+
+        A part that is None is gone. All parts that are left, given to a new engine, are what
+        `snapshot` would have been.
+        """
+        self._save()
+        groups, self._unsaved = self._unsaved, set()
+        wafers, gone = self._lineage.take_changes()
+        return self._parts.changes(
+            self._state, wafers=wafers, gone=gone, groups=groups, heard=self._heard
+        )
+
+    def _save(self) -> None:
+        """Put what is kept outside the state back into it."""
         self._state.recent_ids = list(self._recent)
         self._lineage.save()
-        self._faults.save()
-        return dump_state(self._state)
+        self._unsaved |= self._faults.save()
 
     def handle(self, event: Event) -> list[Event]:
         """Take in one event.
@@ -110,19 +148,27 @@ class Engine:
             return self._desk.heard(event)
         if isinstance(event, AlertDecision):
             return self._desk.decided(event)
+        if isinstance(event, AutomationSwitch):
+            return self._desk.switch(event)
         if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction):
             return []
         if not _named(event):
             return self._ignore("a name is missing or too long")
+        now_ms = self._state.now_ms
+        if isinstance(event, Trace) and 0 <= now_ms < event.time_ms - TRACE_AHEAD_MS:
+            # Whoever treats wafers says so: a trace alone does not move the fab's clock by a day.
+            return self._ignore("trace from the future")
         if not self._time.accept(event.time_ms):
             return self._ignore("implausible time")
         if isinstance(event, ProcessEvent):
-            return self._processed(event)
-        if isinstance(event, EquipmentState):
-            return self._equipment(event)
-        if isinstance(event, Trace):
-            return self._traced(event)
-        return self._tested(event)
+            told = self._processed(event)
+        elif isinstance(event, EquipmentState):
+            told = self._equipment(event)
+        elif isinstance(event, Trace):
+            told = self._traced(event)
+        else:
+            told = self._tested(event)
+        return told + self._desk.later()
 
     def _processed(self, event: ProcessEvent) -> list[Event]:
         module = self._module(event.key)
@@ -136,7 +182,7 @@ class Engine:
         wafer = self._lineage.wafer(event.substrate_id)
         if wafer is not None and wafer.tested_ms >= 0:
             self._causes.note(event.substrate_id)
-        return []
+        return self._risk.processed(event)
 
     def _equipment(self, event: EquipmentState) -> list[Event]:
         module = self._module(event.key)
@@ -145,25 +191,44 @@ class Engine:
         if event.time_ms < module.last_ms and module.kind:
             return self._ignore("equipment state that is out of date")
         was_down, was_inhibited = module.down, module.inhibited
-        module.kind = event.kind
+        was_maintained = module.state == "scheduled_down"
+        module.kind, module.state = event.kind, event.state
         module.down = event.state in _DOWN
         module.inhibited = event.inhibited
         module.last_ms = max(module.last_ms, event.time_ms)
         if was_down and not module.down:
             module.repaired_ms = event.time_ms
-            self._faults.forgive(event.key)
-            self._desk.removed(event.key, event.time_ms)
+            if was_maintained:
+                self._faults.settle(event.key)
+            else:
+                self._faults.forgive(event.key)
+            self._risk.repaired(event.key, event.time_ms)
+            self._desk.removed(event.key, event.time_ms, back=True)
         elif event.inhibited and not was_inhibited:
             self._desk.removed(event.key, event.time_ms)
         return []
 
     def _traced(self, event: Trace) -> list[Event]:
-        if self._module(event.key) is None:
+        module = self._module(event.key)
+        if module is None:
             return self._ignore("too many modules")
         if not self._lineage.record_trace(event.substrate_id, event.sequence):
             return self._ignore("trace seen before")
+        readings = crc32(event.values.data)
+        if module.readings == readings:
+            return self._ignore("trace with the readings of the one before")
+        module.readings = readings
+        module.traced_ms = max(module.traced_ms, event.time_ms)
+        module.missing = _missing(event)
         verdict = self._faults.watch(event)
-        return [] if verdict is None else self._desk.traced(event, verdict)
+        if verdict is None:
+            told = self._desk.warming(event, self._faults.compare(event))
+            if told is None:
+                return []
+            self._faults.hold(event)
+            return told
+        told = self._desk.traced(event, verdict)
+        return told + self._risk.traced(event, verdict) + self._risk.reviewed(told)
 
     def _tested(self, event: Prediction) -> list[Event]:
         if event.input_type != WaferMap.ce_type:
@@ -173,7 +238,9 @@ class Engine:
             return self._ignore("wafer tested before")
         self._causes.forget()
         self._causes.note(event.substrate_id)
+        self._risk.tested(event)
         told = self._desk.tested(event.substrate_id)
+        told += self._risk.reviewed(told)
         # Last, so that a wafer that completes the evidence of an excursion is explained by it.
         explained = self._causes.explains(event.substrate_id)
         return told + self._watch.tested(event, explained=explained)
@@ -193,6 +260,7 @@ class Engine:
             self._known.discard(self._recent[0])
         self._recent.append(short)
         self._known.add(short)
+        self._heard += 1
         return False
 
     def _ignore(self, reason: str) -> list[Event]:
@@ -210,6 +278,21 @@ def _named(event: ProcessEvent | EquipmentState | Trace | Prediction) -> bool:
         len(getattr(event, field, "")) <= MAX_NAME
         for field in ("lot_id", "recipe_id", "step", "kind")
     )
+
+
+def _missing(event: Trace) -> float:
+    """Share of the sensors of a trace that said nothing, or that are stuck where they are."""
+    values = event.values.numpy()
+    if values.size == 0:
+        return 1.0
+    # One row after another, so that a trace in order costs three of them.
+    silent = ~np.isfinite(values[len(values) // 2]) & ~np.isfinite(values[-1])
+    if silent.any():
+        silent = ~np.isfinite(values).any(axis=0)
+    still = values[0] == values[-1]
+    if still.any():
+        still = (values == values[0]).all(axis=0)
+    return float((silent | still).mean())
 
 
 def _check(event: Trace) -> None:

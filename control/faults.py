@@ -29,10 +29,17 @@ class FaultWatch:
             key: ChartGroup.restore(key.partition(_SEPARATOR)[0], detection, record)
             for key, record in state.groups.items()
         }
+        self._touched: set[str] = set()
 
-    def save(self) -> None:
-        """Put what is kept outside the state back into it."""
-        self._state.groups = {key: group.record() for key, group in self._groups.items()}
+    def save(self) -> set[str]:
+        """Put what is kept outside the state back into it; keys of the groups that changed."""
+        touched, self._touched = self._touched, set()
+        for key in touched - self._groups.keys():
+            self._state.groups.pop(key, None)
+        for key, group in self._groups.items():
+            if key in touched:
+                self._state.groups[key] = group.record()
+        return touched
 
     def watch(self, event: Trace) -> Verdict | None:
         """Chart a trace; None while its module is warming up or there is no room for it."""
@@ -42,20 +49,41 @@ class FaultWatch:
             self._make_room(len(event.variables) * len(STATISTICS), key)
         if group is None:
             group = self._groups[key] = ChartGroup(event.recipe_id, self._detection)
+            # It may have been here before: groups are saved in the order in which they came.
+            self._state.groups.pop(key, None)
+        self._touched.add(key)
         return group.update(
             event.key, event.variables, summarise(event.values.numpy()), event.time_ms
         )
 
     def forgive(self, module: str) -> None:
         """A module was repaired: its charts start again from their normal."""
-        for group in self._groups.values():
-            group.forgive(module)
+        for key, group in self._groups.items():
+            if group.forgive(module):
+                self._touched.add(key)
+
+    def settle(self, module: str) -> None:
+        """A module comes back from maintenance: its normal may have moved a little."""
+        for key, group in self._groups.items():
+            if group.settle(module):
+                self._touched.add(key)
+
+    def compare(self, event: Trace) -> Verdict | None:
+        """Judge a module that is warming up by the others; None where nothing is odd."""
+        group = self._groups.get(f"{event.recipe_id}{_SEPARATOR}{event.step}")
+        return None if group is None else group.compare(event.key, event.time_ms)
+
+    def hold(self, event: Trace) -> None:
+        """Something is wrong with a module that is warming up: it must not learn that as normal."""
+        group = self._groups.get(f"{event.recipe_id}{_SEPARATOR}{event.step}")
+        if group is not None:
+            group.hold(event.key)
 
     def relearn(self, module: str, recipe_id: str) -> None:
         """A module's recipe was changed: what is normal for it must be learnt anew."""
         for key, group in self._groups.items():
-            if key.partition(_SEPARATOR)[0] == recipe_id:
-                group.relearn(module)
+            if key.partition(_SEPARATOR)[0] == recipe_id and group.relearn(module):
+                self._touched.add(key)
 
     def _make_room(self, cells: int, keep: str) -> None:
         """Drop the groups that were not used for longest, until `cells` more fit."""
@@ -66,3 +94,6 @@ class FaultWatch:
                 key=lambda key: (self._groups[key].last_ms, key),
             )
             used -= self._groups.pop(oldest).cells
+            self._touched.add(oldest)
+            if oldest not in self._state.groups:
+                self._touched.discard(oldest)  # never saved, so nobody has to be told

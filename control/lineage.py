@@ -40,6 +40,9 @@ class Lineage:
         self._place_index = {place: index for index, place in enumerate(state.places)}
         self._tested = deque(state.tested)
         self._through: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._touched: set[str] = set()
+        self._gone: set[str] = set()
+        self._noting = False
         for substrate_id in state.tested:
             if substrate_id not in state.wafers:
                 raise ValueError(f"wafer {substrate_id!r} was tested and is not known")
@@ -53,6 +56,21 @@ class Lineage:
     def save(self) -> None:
         """Put what is kept outside the state back into it."""
         self._state.tested = list(self._tested)
+
+    def touch(self, substrate_id: str) -> None:
+        """A wafer's record changes: whoever changes one says so, or it is not saved."""
+        if self._noting:
+            self._touched.add(substrate_id)
+
+    def take_changes(self) -> tuple[set[str], set[str]]:
+        """Wafers that changed and wafers that were forgotten since the last call.
+
+        Nothing is noted before the first call, as long as nobody asks.
+        """
+        changes = self._touched, self._gone
+        self._touched, self._gone = set(), set()
+        self._noting = True
+        return changes
 
     def wafer(self, substrate_id: str) -> WaferRecord | None:
         """What is known about a wafer."""
@@ -88,6 +106,7 @@ class Lineage:
         """
         place = Place(event.equipment_id, event.module_id, event.recipe_id, event.step)
         wafer = self._state.wafers.get(event.substrate_id)
+        self.touch(event.substrate_id)
         completed = event.phase == "completed"
         if wafer is not None:
             for visit in wafer.visits:
@@ -125,6 +144,7 @@ class Lineage:
                 if visit.traced:
                     return False
                 visit.traced = True
+                self.touch(substrate_id)
         return True
 
     def record_test(self, event: Prediction) -> WaferRecord | None:
@@ -134,6 +154,7 @@ class Lineage:
             return None
         if wafer is None:
             wafer = self._add(event.substrate_id, event.lot_id)
+        self.touch(event.substrate_id)
         wafer.tested_ms = event.time_ms
         patterns = dict.fromkeys(
             label for label in event.predicted if label != "None" and 0 < len(label) <= 40
@@ -150,10 +171,15 @@ class Lineage:
             if self._state.wafers[oldest].tested_ms >= 0:
                 self._unindex(oldest)
                 self._tested.remove(oldest)
-            del self._state.wafers[oldest]
+            self._drop(oldest)
         wafer = WaferRecord(lot_id, [])
         self._state.wafers[substrate_id] = wafer
         return wafer
+
+    def _drop(self, substrate_id: str) -> None:
+        del self._state.wafers[substrate_id]
+        if self._noting:
+            self._gone.add(substrate_id)
 
     def _forget(self) -> None:
         horizon = self._state.now_ms - self._remember_ms
@@ -163,7 +189,7 @@ class Lineage:
                 break
             self._unindex(oldest)
             self._tested.popleft()
-            del self._state.wafers[oldest]
+            self._drop(oldest)
 
     def _place_of(self, place: Place) -> int | None:
         index = self._place_index.get(place)
@@ -183,9 +209,10 @@ class Lineage:
         renamed = {old: new for new, old in enumerate(used)}
         self._state.places = [self._state.places[old] for old in used]
         self._place_index = {place: index for index, place in enumerate(self._state.places)}
-        for wafer in self._state.wafers.values():
+        for name, wafer in self._state.wafers.items():
             for visit in wafer.visits:
                 visit.place = renamed[visit.place]
+            self.touch(name)
 
     def _index(self, substrate_id: str) -> None:
         for module, time_ms in self.modules_of(substrate_id).items():

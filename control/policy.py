@@ -4,17 +4,18 @@
 """
 
 import math
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
-from contracts.errors import ConfigError
-from contracts.events import ActionKind
+from contracts.events import ActionKind, Severity
+from control.failure_modes import FailureMode, load_failure_modes
+from control.policy_file import Section, read_struct
 
 __all__ = [
+    "Approval",
+    "ApprovalRule",
     "Detection",
     "Economics",
     "Limits",
@@ -24,14 +25,14 @@ __all__ = [
     "load_policy",
 ]
 
-Approval = Literal["person", "automatic"]
+Approval = Literal["person", "semi_automatic", "automatic"]
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the file: unknown keys are errors."""
+# What the policy says for the failure modes that are shipped beside it.
+PACKAGED = "packaged"
 
 
-class Detection(_Section, frozen=True):
+class Detection(Section, frozen=True):
     """How sure the detectors are before they speak.
 
     Attributes:
@@ -55,7 +56,21 @@ class Detection(_Section, frozen=True):
     remember_h: float
 
 
-class Limits(_Section, frozen=True):
+class ApprovalRule(Section, frozen=True):
+    """Who approves in some cases. The first rule that fits counts; where none does, a person.
+
+    Attributes:
+        who: 'semi_automatic' is approved by the policy after `veto_min` unless a person says no.
+        severities: of the alert; empty for all.
+        sites: empty for all.
+    """
+
+    who: Approval
+    severities: tuple[Severity, ...] = ()
+    sites: tuple[str, ...] = ()
+
+
+class Limits(Section, frozen=True):
     """Guard rails that hold for every action, whoever approves it.
 
     Attributes:
@@ -63,15 +78,23 @@ class Limits(_Section, frozen=True):
         max_actions_per_hour: new proposals in any 60 minutes of fab time.
         min_confidence: of the action, 0 to 1.
         min_available_modules: modules that must stay in use for every step of an inhibited one.
+        min_traces: of the suspect that a fault must rest on before anything is done about it.
+        max_evidence_age_h: hours since anything was heard of the suspect that bears on the alert.
+        max_missing_sensors: share of the suspect's sensors that may say nothing.
+        veto_min: minutes of fab time in which a person can say no to what is semi-automatic.
     """
 
     max_open_actions: int
     max_actions_per_hour: int
     min_confidence: float
     min_available_modules: int
+    min_traces: int = 3
+    max_evidence_age_h: float = 12.0
+    max_missing_sensors: float = 0.3
+    veto_min: float = 30.0
 
 
-class RecipeParameter(_Section, frozen=True):
+class RecipeParameter(Section, frozen=True):
     """A recipe parameter the controller may propose to change.
 
     Attributes:
@@ -95,10 +118,12 @@ PROPOSED_KINDS: tuple[ActionKind, ...] = (
     "inhibit_module",
     "adjust_recipe",
     "schedule_pm",
+    "request_metrology",
+    "release_module",
 )
 
 
-class Economics(_Section, frozen=True):
+class Economics(Section, frozen=True):
     """What things are worth, in good dies.
 
     Attributes:
@@ -107,7 +132,10 @@ class Economics(_Section, frozen=True):
         kill_ratio: pattern to the share of dies it kills; 'default' for all others.
         fault_yield_risk: share of a module's wafers that a trace fault is feared to spoil.
         success: probability that an action of a kind removes the cause.
-        cost_good_dies: what an action costs per lot, in good dies (capacity, lost time).
+        cost_good_dies: what an action costs.
+        delay_h: hours from its approval until it works, for a kind that takes any.
+        horizon_h: hours for which a cause would go on if nothing were done.
+        needless_good_dies: what a needless action costs besides: people stop listening.
         response_h: hours until somebody has responded; wafers of that time are at risk.
         severity_wafers: good-wafer equivalents at risk from which a severity applies.
     """
@@ -118,47 +146,37 @@ class Economics(_Section, frozen=True):
     fault_yield_risk: float
     success: dict[ActionKind, float]
     cost_good_dies: dict[ActionKind, float]
+    delay_h: dict[ActionKind, float]
+    horizon_h: float
+    needless_good_dies: float
     response_h: float
     severity_wafers: dict[Literal["critical", "high", "medium"], float]
 
 
-class Policy(_Section, frozen=True):
-    """The whole file."""
+class Policy(Section, frozen=True):
+    """The whole file.
+
+    Attributes:
+        failure_modes: by name. The file names another file, relative to itself, or 'packaged'.
+    """
 
     name: str
     detection: Detection
     limits: Limits
-    approvals: dict[ActionKind, Approval]
+    approvals: dict[ActionKind, Approval | list[ApprovalRule]]
     recipe_parameters: dict[str, RecipeParameter]
     economics: Economics
+    failure_modes: dict[str, FailureMode]
 
-
-class _Where:
-    """Where in the file each key is: a path such as ('limits', 'min_confidence') to its line."""
-
-    def __init__(self, path: Path, root: yaml.Node) -> None:
-        self._path = path
-        self._lines: dict[tuple[str, ...], int] = {}
-        self._note((), root)
-
-    def _note(self, key: tuple[str, ...], node: yaml.Node) -> None:
-        self._lines.setdefault(key, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                child = (*key, str(name.value))
-                if child in self._lines:
-                    line = name.start_mark.line + 1
-                    raise ConfigError(f"{self._path}:{line}: {'.'.join(child)} is given twice")
-                self._lines[child] = name.start_mark.line + 1
-                self._note(child, value)
-
-    def error(self, key: tuple[str, ...], reason: str) -> ConfigError:
-        """The error for one key, with the nearest line that is known."""
-        known = key
-        while known and known not in self._lines:
-            known = known[:-1]
-        line = self._lines.get(known, 1)
-        return ConfigError(f"{self._path}:{line}: {'.'.join(key) or 'the file'}: {reason}")
+    def approval(self, kind: ActionKind, severity: Severity, site: str) -> Approval:
+        """Who approves an action of a kind at a site, for an alert of a severity."""
+        said = self.approvals.get(kind, "person")
+        if isinstance(said, str):
+            return said
+        for rule in said:
+            if severity in (rule.severities or (severity,)) and site in (rule.sites or (site,)):
+                return rule.who
+        return "person"
 
 
 def default_policy_path() -> Path:
@@ -174,36 +192,14 @@ def load_policy(path: Path | None = None) -> Policy:
             that contradict each other; with file, line and key.
     """
     source = path or default_policy_path()
-    try:
-        text = source.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the policy {source}: {error}") from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else 1
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"{source}:{line}: not YAML: {problem}") from error
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{source}:1: a policy is a mapping; see {default_policy_path().name}")
-    where = _Where(source, root)
-    try:
-        policy = msgspec.convert(data, Policy)
-    except msgspec.ValidationError as error:
-        raise where.error(*_place(str(error))) from error
-    for key, reason in _contradictions(policy):
-        raise where.error(key, reason)
-    return policy
 
+    def complete(data: dict[str, Any]) -> None:
+        named = data.get("failure_modes", PACKAGED)
+        if isinstance(named, str):
+            file = None if named == PACKAGED else source.parent / named
+            data["failure_modes"] = msgspec.to_builtins(load_failure_modes(file))["modes"]
 
-def _place(message: str) -> tuple[tuple[str, ...], str]:
-    """Msgspec's message taken apart: the key it is about, and the reason."""
-    reason, _, path = message.partition(" - at ")
-    key = tuple(re.findall(r"[A-Za-z_][\w-]*", path.strip("`$")))
-    field = re.search(r"(?:unknown|required) field `([^`]+)`", reason)
-    return ((*key, field.group(1)) if field else key), reason
+    return read_struct(source, Policy, _contradictions, what="policy", complete=complete)
 
 
 def _contradictions(policy: Policy) -> list[tuple[tuple[str, ...], str]]:
@@ -228,6 +224,14 @@ def _contradictions(policy: Policy) -> list[tuple[tuple[str, ...], str]]:
     demand("limits/max_actions_per_hour", limits.max_actions_per_hour, 0)
     demand("limits/min_confidence", limits.min_confidence, 0.0, 1.0)
     demand("limits/min_available_modules", limits.min_available_modules, 1)
+    demand("limits/min_traces", limits.min_traces, 1)
+    demand("limits/max_evidence_age_h", limits.max_evidence_age_h, 0.0)
+    demand("limits/max_missing_sensors", limits.max_missing_sensors, 0.0, 1.0)
+    demand("limits/veto_min", limits.veto_min, 0.0)
+    demand("economics/horizon_h", economics.horizon_h, 0.0)
+    demand("economics/needless_good_dies", economics.needless_good_dies, 0.0)
+    for kind, hours in economics.delay_h.items():
+        demand(f"economics/delay_h/{kind}", hours, 0.0)
     demand("economics/dies_per_wafer", economics.dies_per_wafer, 1.0)
     demand("economics/wafers_per_lot", economics.wafers_per_lot, 1.0)
     demand("economics/fault_yield_risk", economics.fault_yield_risk, 0.0, 1.0)

@@ -11,6 +11,7 @@ from contracts.events import (
     ActionKind,
     ActionStatus,
     AlertKind,
+    Cause,
     Commonality,
     Severity,
     VariableShift,
@@ -21,10 +22,15 @@ __all__ = [
     "AlertRecord",
     "ClosedCause",
     "ControlState",
+    "EffectRecord",
+    "Episode",
     "GroupRecord",
+    "Mark",
     "ModuleRecord",
     "Moments",
     "Place",
+    "Rate",
+    "RiskRecord",
     "TestedWafer",
     "Visit",
     "WaferRecord",
@@ -69,18 +75,40 @@ class Visit(msgspec.Struct, array_like=True):
     traced: bool = False
 
 
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """Something odd about a step of a wafer, as `control.risk` saw it then.
+
+    Attributes:
+        sequence: of the step in the route.
+        level: how strong the evidence is; index into `control.risk_rates.LEVELS`.
+        sign: what was odd; index into `RiskRecord.signs`.
+    """
+
+    sequence: int
+    level: int
+    sign: int
+
+
 class WaferRecord(msgspec.Struct, array_like=True):
     """One wafer.
 
     Attributes:
         tested_ms: when its map was measured; -1 before.
         patterns: what the model saw on it, without 'None'.
+        slot: in the carrier; 0 until it is known.
+        marks: what was odd about its steps.
+        told: risk that was told last, in per cent; -1 before.
+        last_told: its risk was told after its last step before the test.
     """
 
     lot_id: str
     visits: list[Visit]
     tested_ms: int = -1
     patterns: tuple[str, ...] = ()
+    slot: int = 0
+    marks: list[Mark] = msgspec.field(default_factory=list)
+    told: int = -1
+    last_told: bool = False
 
 
 class ModuleRecord(msgspec.Struct, array_like=True):
@@ -93,6 +121,10 @@ class ModuleRecord(msgspec.Struct, array_like=True):
         repaired_ms: when it last came back from a down state; -1 if never.
         last_ms: when it was last heard of.
         steps: steps it has done, to the time it last did them.
+        state: SEMI E10 state it was last in.
+        traced_ms: time of its latest trace; -1 if there was none.
+        readings: digest of that trace's values, to know a replay under another name.
+        missing: share of its sensors that said nothing in that trace.
     """
 
     kind: str = ""
@@ -101,6 +133,10 @@ class ModuleRecord(msgspec.Struct, array_like=True):
     repaired_ms: int = -1
     last_ms: int = -1
     steps: dict[str, int] = msgspec.field(default_factory=dict)
+    state: str = ""
+    traced_ms: int = -1
+    readings: int = 0
+    missing: float = 0.0
 
 
 class GroupRecord(msgspec.Struct):
@@ -133,6 +169,14 @@ class AlertRecord(msgspec.Struct):
         affected: the latest ids; the counts are of all.
         refused: action kinds rejected or failed for this alert, never proposed again for it.
         shelved_until_ms: silent until then; -1 if not shelved.
+        proposed_for: what kind of alert it was at the last proposal.
+        causes: as last found, the most probable first.
+        grown: growth times magnitude of the first cause, 0 if it is no failure mode.
+        said_mode: the first cause that people were told of.
+        profile: trace variable to its recent level on the suspect, in spreads off its normal.
+        profile_wafers: that it rests on.
+        unsteady: variables whose spread within a wafer grew.
+        evidence_ms: when something was last heard of the suspect that bears on this.
     """
 
     alert_id: str
@@ -159,6 +203,14 @@ class AlertRecord(msgspec.Struct):
     shelved_until_ms: int = -1
     quiet_traces: int = 0
     proposals: int = 0
+    proposed_for: str = ""
+    causes: tuple[Cause, ...] = ()
+    grown: float = 0.0
+    said_mode: str = ""
+    profile: dict[str, float] = msgspec.field(default_factory=dict)
+    profile_wafers: int = 0
+    unsteady: tuple[str, ...] = ()
+    evidence_ms: int = -1
 
 
 class ClosedCause(msgspec.Struct, array_like=True):
@@ -171,7 +223,12 @@ class ClosedCause(msgspec.Struct, array_like=True):
 
 
 class ActionRecord(msgspec.Struct, array_like=True):
-    """An action at its latest stage. `module` is '' for `hold_lot`."""
+    """An action at its latest stage. `module` is '' for actions on a lot.
+
+    Attributes:
+        previous: value of the recipe parameter before; None where it is not known.
+        due_ms: when the policy approves it unless somebody says no; -1 if a person has to.
+    """
 
     alert_id: str
     kind: ActionKind
@@ -182,6 +239,34 @@ class ActionRecord(msgspec.Struct, array_like=True):
     recipe_id: str = ""
     parameter: str = ""
     value: float = 0.0
+    previous: float | None = None
+    due_ms: int = -1
+
+
+class EffectRecord(msgspec.Struct, array_like=True):
+    """An applied action whose effect is being waited for.
+
+    Attributes:
+        step: of the route, where patterns are looked for.
+        since_ms: from when on wafers show its effect; -1 while a maintenance is going on.
+        direction: variable to its share of the shift that should go away; empty if none moved.
+        variable: the one that `before` and the sum are of.
+        before: its shift in spreads; or the share of wafers that show the pattern.
+        total: sum of its shifts since then, over `wafers` of them.
+    """
+
+    alert_id: str
+    kind: ActionKind
+    module: str
+    step: str
+    pattern: str
+    applied_ms: int
+    since_ms: int
+    direction: dict[str, float]
+    variable: str
+    before: float
+    total: float = 0.0
+    wafers: int = 0
 
 
 class TestedWafer(msgspec.Struct, frozen=True, array_like=True):
@@ -231,8 +316,71 @@ class WatchRecord(msgspec.Struct):
     drift_open: bool = False
 
 
+class Rate(msgspec.Struct, array_like=True):
+    """How often a kind of evidence was followed by a bad wafer.
+
+    Attributes:
+        bad: wafers it spoilt, each by the share of the blame that it has.
+        expected: as many as were foreseen without this record.
+        wafers: how many there were, of late.
+        patterns: what the bad ones showed, by index into `RiskRecord.patterns`.
+    """
+
+    bad: float = 0.0
+    expected: float = 0.0
+    wafers: float = 0.0
+    patterns: dict[int, float] = msgspec.field(default_factory=dict)
+
+
+class Episode(msgspec.Struct, array_like=True):
+    """A stretch of time in which a module's traces were out of their limits.
+
+    Attributes:
+        since_ms: of the first wafer; `until_ms` of the last, -1 while it goes on.
+        traces: seen since then.
+        quiet: of these, how many in a row are normal again.
+        rate: what became of its wafers.
+    """
+
+    module: str
+    since_ms: int
+    until_ms: int = -1
+    traces: int = 0
+    quiet: int = 0
+    rate: Rate = msgspec.field(default_factory=Rate)
+
+
+class RiskRecord(msgspec.Struct):
+    """What was learned about the risk of wafers.
+
+    Attributes:
+        patterns: names of patterns, in the order in which they were first seen.
+        signs: what can be odd, such as 'etch rf_power_w+', in the same order.
+        levels: rate of each level of evidence.
+        by_sign: rate of each sign, over all modules.
+        base: of wafers about which nothing is odd.
+        episodes: stretches out of limits, the latest last.
+        last_sequence: the last step before the test; -1 until it is known.
+        last_votes: by how many wafers it is ahead.
+    """
+
+    patterns: list[str] = msgspec.field(default_factory=list)
+    signs: list[str] = msgspec.field(default_factory=list)
+    levels: list[Rate] = msgspec.field(default_factory=list)
+    by_sign: dict[int, Rate] = msgspec.field(default_factory=dict)
+    base: Rate = msgspec.field(default_factory=Rate)
+    episodes: list[Episode] = msgspec.field(default_factory=list)
+    last_sequence: int = -1
+    last_votes: int = 0
+
+
 class ControlState(msgspec.Struct):
-    """The whole state of one site's controller."""
+    """The whole state of one site's controller.
+
+    Attributes:
+        effects: of applied actions, by action id.
+        automatic: whether the policy may approve anything; people switch it.
+    """
 
     site: str
     format: str = FORMAT
@@ -251,6 +399,9 @@ class ControlState(msgspec.Struct):
     actions: dict[str, ActionRecord] = msgspec.field(default_factory=dict)
     proposed_ms: list[int] = msgspec.field(default_factory=list)
     watch: WatchRecord = msgspec.field(default_factory=WatchRecord)
+    risk: RiskRecord = msgspec.field(default_factory=RiskRecord)
+    effects: dict[str, EffectRecord] = msgspec.field(default_factory=dict)
+    automatic: bool = True
 
 
 class _Head(msgspec.Struct):

@@ -10,10 +10,12 @@ from contracts.events import Event
 from contracts.topics import Stream, topic_name
 from control.engine import Engine
 from control.policy import load_policy
+from control.state_parts import Changes
+from streaming.database import insert_or, make_tables
 from streaming.log import Log
 from streaming.stateful import Arrived, StatefulLoop, StatefulReport
 
-__all__ = ["Controller", "controller_topics", "loop_name"]
+__all__ = ["Controller", "controller_topics", "loop_name", "save_new"]
 
 _STREAMS = (
     Stream.PROCESS,
@@ -28,7 +30,15 @@ _STREAMS = (
 _LEASE_MS = 3_000
 
 _metadata = sa.MetaData()
-_state = sa.Table(
+_parts = sa.Table(
+    "controller_parts",
+    _metadata,
+    sa.Column("site", sa.String(32), primary_key=True),
+    sa.Column("part", sa.String(200), primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+# Where the state was kept in one piece: read once, if there are no parts yet.
+_whole = sa.Table(
     "controller_state",
     _metadata,
     sa.Column("site", sa.String(32), primary_key=True),
@@ -44,6 +54,32 @@ def loop_name(site: str) -> str:
 def controller_topics(site: str) -> list[str]:
     """What the controller reads."""
     return [topic_name(site, stream) for stream in _STREAMS]
+
+
+def save_new(database: sa.Engine, site: str, engine: Engine) -> None:
+    """Write the state of an engine for a controller that has none yet to go on from."""
+    make_tables(database, _metadata)
+    with database.begin() as connection:
+        _write(connection, site, engine.changes())
+
+
+def _write(connection: sa.Connection, site: str, changes: Changes) -> None:
+    """Put changed parts in the place of the old ones, in the connection's transaction."""
+    rows = [
+        {"site": site, "part": part, "data": data}
+        for part, data in changes.items()
+        if data is not None
+    ]
+    insert = insert_or(connection, _parts)
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["site", "part"], set_={"data": insert.excluded.data}
+        ),
+        rows,
+    )
+    gone = [part for part, data in changes.items() if data is None]
+    if gone:
+        connection.execute(_parts.delete().where(_parts.c.site == site, _parts.c.part.in_(gone)))
 
 
 class Controller:
@@ -90,20 +126,22 @@ class Controller:
         self._engine = None
 
     def _apply(self, connection: sa.Connection, arrived: Sequence[Arrived]) -> list[Event]:
-        first = self._engine is None
         engine = self._engine or self._load(connection)
         self._engine = engine
         events = [event for one in arrived for event in engine.handle(one.event)]
-        values = {"state": engine.snapshot()}
-        where = _state.c.site == self._site
-        if first and connection.execute(sa.select(_state.c.site).where(where)).first() is None:
-            connection.execute(_state.insert().values(site=self._site, **values))
-        else:
-            connection.execute(_state.update().where(where).values(**values))
+        _write(connection, self._site, engine.changes())
         return events
 
     def _load(self, connection: sa.Connection) -> Engine:
-        row = connection.execute(
-            sa.select(_state.c.state).where(_state.c.site == self._site)
+        rows = connection.execute(
+            sa.select(_parts.c.part, _parts.c.data).where(_parts.c.site == self._site)
+        ).all()
+        if rows:
+            return Engine(self._policy, self._site, {row.part: row.data for row in rows})
+        whole = connection.execute(
+            sa.select(_whole.c.state).where(_whole.c.site == self._site)
         ).first()
-        return Engine(self._policy, self._site, row.state if row else None)
+        if whole is None:
+            return Engine(self._policy, self._site)
+        connection.execute(_whole.delete().where(_whole.c.site == self._site))
+        return Engine(self._policy, self._site, whole.state)

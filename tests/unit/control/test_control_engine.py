@@ -26,8 +26,13 @@ CULPRIT = "ETCH-01/A"
 SICK = (Sick(CULPRIT, "Edge-Ring", 30, rate=0.85),)
 
 
-def feed(engine: Engine, events: Iterable[Event]) -> list[Event]:
+def everything(engine: Engine, events: Iterable[Event]) -> list[Event]:
     return [answer for event in events for answer in engine.handle(event)]
+
+
+def feed(engine: Engine, events: Iterable[Event]) -> list[Event]:
+    """What a person is asked to look at or to approve."""
+    return [told for told in everything(engine, events) if isinstance(told, Alert | Action)]
 
 
 def alerts(events: Iterable[Event]) -> list[Alert]:
@@ -42,7 +47,7 @@ def until_alert(engine: Engine, events: Iterable[Event]) -> tuple[list[Event], l
     """Answers up to the first alert, and the events still to come."""
     rest = list(events)
     for index, event in enumerate(rest):
-        answers = engine.handle(event)
+        answers = feed(engine, [event])
         if answers:
             return answers, rest[index + 1 :]
     pytest.fail("no alert was raised")
@@ -125,12 +130,12 @@ def test_a_trace_fault_comes_first_and_the_pattern_joins_it() -> None:
 def test_restarts_and_batches_change_nothing(traces: bool) -> None:
     events = make(4, (Sick(CULPRIT, "Donut", 15, shift=6.0),), lots=10, traces=traces).events
     whole = Engine(POLICY, SITE)
-    expected = feed(whole, events)
+    expected = everything(whole, events)
     rng = random.Random(9)
     engine, got, at = Engine(POLICY, SITE), [], 0
     while at < len(events):
         size = rng.randint(1, 400)
-        got += feed(engine, events[at : at + size])
+        got += everything(engine, events[at : at + size])
         engine = Engine(POLICY, SITE, engine.snapshot())
         at += size
     assert got == expected
@@ -142,8 +147,8 @@ def test_events_that_come_twice_change_nothing() -> None:
     events = make(5, SICK, lots=12).events
     once, twice = Engine(POLICY, SITE), Engine(POLICY, SITE)
     doubled = [event for event in events for _ in range(2)]
-    assert feed(once, events) == feed(twice, doubled)
-    assert feed(twice, events) == []
+    assert everything(once, events) == everything(twice, doubled)
+    assert everything(twice, events) == []
 
 
 def test_predictions_before_or_long_after_their_wafers_still_count() -> None:

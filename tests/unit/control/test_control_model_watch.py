@@ -53,7 +53,8 @@ class Wafers:
 
 
 def feed(engine: Engine, events: list[Event]) -> list[Event]:
-    return [answer for event in events for answer in engine.handle(event)]
+    told = [answer for event in events for answer in engine.handle(event)]
+    return [answer for answer in told if isinstance(answer, Alert)]
 
 
 def resolved(alert: Alert) -> AlertDecision:

@@ -1,0 +1,329 @@
+"""Risk of every wafer before its electrical test, from all that is known about its way so far.
+
+Evidence of a step is what its own trace showed on the module's charts, whether the module was out
+of its limits then and for how long, whether the module is blamed for a pattern, and what metrology
+found on it or on its lot mates. Each piece has a level; `control.risk_rates` knows what the levels
+turned out to mean. A wafer's risk is the noisy-or of its pieces and of the base rate.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from contracts.events import Alert, Event, Prediction, ProcessEvent, Risk, Trace
+from contracts.ids import derived_id
+from control.advisor import kill_ratio
+from control.charts import Verdict
+from control.lineage import Lineage
+from control.policy import Policy
+from control.risk_rates import Rates, Source
+from control.state import AlertRecord, ControlState, Episode, Mark, Visit, WaferRecord
+from control.traces import chart_name
+
+__all__ = ["RiskWatch"]
+
+# A single wafer is odd from five spreads on (chance makes one in a million readings that odd) and
+# far from eight.
+ODD, FAR = 5.0, 8.0
+# Traces after which a module has been out of its limits for long, and quiet ones that end it.
+LONG, QUIET_AGAIN = 10, 10
+# A risk is told again when it has changed by so many per cent.
+WORTH_TELLING = 10
+MAX_EPISODES, MAX_MARKS, MAX_SUSPECTS = 150, 12, 5
+# Lots whose wafers must agree on which step is the last one.
+_MAX_VOTES = 100
+_BLAMED, _BLAMED_NORMAL = 8, 9
+
+
+class RiskWatch:
+    """Foresees test results, and learns from those that come.
+
+    Args:
+        policy: with the kill ratios.
+        state: with the rates and the marks of wafers.
+        lineage: which wafer went where.
+    """
+
+    def __init__(self, policy: Policy, state: ControlState, lineage: Lineage) -> None:
+        self._policy = policy
+        self._state = state
+        self._lineage = lineage
+        self._record = state.risk
+        known = sorted(name for name in policy.economics.kill_ratio if name != "default")
+        self._rates = Rates(self._record, known)
+
+    # -- evidence -----------------------------------------------------------------------------
+
+    def processed(self, event: ProcessEvent) -> list[Event]:
+        """A step of a wafer began or ended."""
+        wafer = self._lineage.wafer(event.substrate_id)
+        if wafer is None or wafer.tested_ms >= 0:
+            return []
+        wafer.slot = event.slot if 0 <= event.slot < 2**31 else 0
+        last = self._kind(event.key) == "test" or (
+            event.phase == "completed" and event.sequence == self._record.last_sequence
+        )
+        return self._judge(event.substrate_id, wafer, event.step, event.sequence, last=last)
+
+    def traced(self, event: Trace, verdict: Verdict) -> list[Event]:
+        """A trace was judged by its charts."""
+        episode = self._episode(event, verdict)
+        wafer = self._lineage.wafer(event.substrate_id)
+        if wafer is None or wafer.tested_ms >= 0:
+            return []
+        mark = self._mark(event, verdict, episode)
+        if mark is None:
+            return self._judge(event.substrate_id, wafer, event.step, event.sequence)
+        told: list[Event] = []
+        for name, mate in self._same_run(event, wafer):
+            if len(mate.marks) >= MAX_MARKS:
+                mate.marks.remove(min(mate.marks, key=lambda mark: (mark.level, mark.sequence)))
+            mate.marks.append(mark)
+            self._lineage.touch(name)
+            told += self._judge(name, mate, event.step, event.sequence)
+        return told
+
+    def tested(self, event: Prediction) -> None:
+        """A test result came: learn from it."""
+        wafer = self._lineage.wafer(event.substrate_id)
+        if wafer is None:
+            return
+        self._vote(wafer)
+        shown = [place for name in wafer.patterns if (place := self._rates.pattern(name)) >= 0]
+        self._rates.learn(self._sources(wafer), shown)
+
+    def repaired(self, module: str, time_ms: int) -> None:
+        """A module came back from a repair: what was odd about it is over."""
+        for episode in self._record.episodes:
+            if episode.module == module and episode.until_ms < 0:
+                episode.until_ms = time_ms
+
+    def reviewed(self, told: Iterable[Event]) -> list[Event]:
+        """Alerts were told: wafers that went through their suspects are judged again."""
+        out: list[Event] = []
+        for alert in told:
+            if not isinstance(alert, Alert) or not alert.suspect_module:
+                continue
+            for name, wafer in list(self._lineage.untested()):
+                if any(
+                    visit.time_ms >= alert.since_ms
+                    and self._lineage.place(visit).module == alert.suspect_module
+                    for visit in wafer.visits
+                ):
+                    latest = max(wafer.visits, key=lambda visit: visit.sequence)
+                    step = self._lineage.place(latest).step
+                    out += self._judge(name, wafer, step, latest.sequence)
+        return out
+
+    def _episode(self, event: Trace, verdict: Verdict) -> Episode | None:
+        """The stretch out of limits that this trace belongs to."""
+        going_on = next(
+            (
+                e
+                for e in reversed(self._record.episodes)
+                if e.module == event.key and e.until_ms < 0
+            ),
+            None,
+        )
+        if going_on is None:
+            if not verdict.shifts:
+                return None
+            going_on = Episode(event.key, verdict.since_ms)
+            self._record.episodes.append(going_on)
+            del self._record.episodes[:-MAX_EPISODES]
+        going_on.traces += 1
+        going_on.quiet = going_on.quiet + 1 if verdict.quiet else 0
+        if going_on.quiet >= QUIET_AGAIN:
+            going_on.until_ms = event.time_ms
+            return None
+        return going_on
+
+    def _mark(self, event: Trace, verdict: Verdict, episode: Episode | None) -> Mark | None:
+        """How odd this wafer's own trace was, and the module at that time."""
+        z = verdict.z.copy()
+        width = len(z) // 3
+        # A spread that falls is a stuck or averaged sensor, which is no fault of the process.
+        z[width : 2 * width] = np.maximum(z[width : 2 * width], 0.0)
+        size = np.abs(z)
+        top = int(np.argmax(np.where(size >= ODD, size, 0.0))) if len(size) else 0
+        own = float(size[top]) if len(size) else 0.0
+        out = bool(verdict.shifts)
+        strength = 2 if own >= FAR else 1 if own >= ODD else 0
+        if not out and not strength:
+            return None
+        if strength:
+            variable, statistic = verdict.charts[top]
+            name, up = chart_name(variable, statistic), z[top] > 0
+        else:
+            name, up = verdict.shifts[0].variable, verdict.shifts[0].z > 0
+        level = strength - 1
+        if out:
+            level = strength + (5 if episode is not None and episode.traces > LONG else 2)
+        kind = self._kind(event.key)
+        sign = self._rates.sign(f"{kind} {name}{'+' if up else '-'}")
+        return Mark(event.sequence, level, sign)
+
+    def _same_run(self, event: Trace, wafer: WaferRecord) -> list[tuple[str, WaferRecord]]:
+        """The wafer of a trace; in a batch tool also those that were treated with it.
+
+        They started on the same module at the same moment, and have no trace of their own.
+        """
+        own = _visit(wafer, event.sequence)
+        run = [(event.substrate_id, wafer)]
+        if own is None:
+            return run
+        for name, mate in self._lineage.untested():
+            if mate is wafer or mate.lot_id != wafer.lot_id:
+                continue
+            visit = _visit(mate, event.sequence)
+            if visit is not None and not visit.traced:
+                same = (visit.place, visit.time_ms) == (own.place, own.time_ms)
+                if same:
+                    run.append((name, mate))
+        return run
+
+    def _vote(self, wafer: WaferRecord) -> None:
+        """Which step is the last before the test: the majority vote of Boyer and Moore (1981)."""
+        sequences = [
+            visit.sequence
+            for visit in wafer.visits
+            if self._kind(self._lineage.place(visit).module) != "test"
+        ]
+        if not sequences:
+            return
+        if max(sequences) == self._record.last_sequence:
+            self._record.last_votes = min(self._record.last_votes + 1, _MAX_VOTES)
+        elif self._record.last_votes > 0:
+            self._record.last_votes -= 1
+        else:
+            self._record.last_sequence, self._record.last_votes = max(sequences), 1
+
+    def _kind(self, module: str) -> str:
+        """What a module does, '' until the equipment said so."""
+        known = self._state.modules.get(module)
+        return known.kind if known is not None else ""
+
+    # -- risk ---------------------------------------------------------------------------------
+
+    def _sources(self, wafer: WaferRecord) -> list[Source]:
+        """All that may spoil a wafer, at most one a step."""
+        marks: dict[int, list[Mark]] = {}
+        for mark in wafer.marks:
+            marks.setdefault(mark.sequence, []).append(mark)
+        blamed = self._blamed_modules()
+        if not marks and not blamed:
+            return []
+        sources = []
+        for visit in wafer.visits:
+            own = marks.get(visit.sequence, ())
+            module = self._lineage.place(visit).module
+            if not own and module not in blamed:
+                continue
+            found = [self._marked(mark, module, visit) for mark in own]
+            for alert in blamed.get(module, ()):
+                if alert.since_ms <= visit.time_ms and (
+                    alert.until_ms < 0 or visit.time_ms <= alert.until_ms
+                ):
+                    found.append(self._blamed(alert, visit, odd=bool(own)))
+            if found:
+                sources.append(max(found, key=lambda source: source.probability))
+        return sources
+
+    def _marked(self, mark: Mark, module: str, visit: Visit) -> Source:
+        return self._rates.source(
+            mark.level, mark.sign, self._covering(module, visit.time_ms), module, foreseen={}
+        )
+
+    def _blamed(self, alert: AlertRecord, visit: Visit, *, odd: bool) -> Source:
+        """A visit to a module that is blamed for a pattern."""
+        place = self._rates.pattern(alert.pattern)
+        foreseen = {place: 1.0} if place >= 0 else {}
+        # One good and one bad wafer added (Laplace), as in the alert's own sums.
+        rate = (alert.affected_count + 1) / (alert.examined_count + 2)
+        if alert.shifts and visit.traced and not odd:
+            return self._rates.source(_BLAMED_NORMAL, -1, None, alert.module, foreseen=foreseen)
+        return self._rates.source(_BLAMED, -1, None, alert.module, foreseen=foreseen, prior=rate)
+
+    def _blamed_modules(self) -> dict[str, list[AlertRecord]]:
+        out: dict[str, list[AlertRecord]] = {}
+        for alert in self._state.alerts.values():
+            if alert.module and alert.kind == "pattern":
+                out.setdefault(alert.module, []).append(alert)
+        return out
+
+    def _covering(self, module: str, time_ms: int) -> Episode | None:
+        for episode in reversed(self._record.episodes):
+            if (
+                episode.module == module
+                and episode.since_ms <= time_ms
+                and (episode.until_ms < 0 or time_ms <= episode.until_ms)
+            ):
+                return episode
+        return None
+
+    def _judge(
+        self, name: str, wafer: WaferRecord, step: str, sequence: int, *, last: bool = False
+    ) -> list[Event]:
+        """The wafer's risk as an event, where it is worth telling."""
+        sources = self._sources(wafer)
+        base, base_patterns = self._rates.base()
+        good = 1.0 - base
+        for source in sources:
+            good *= 1.0 - source.probability
+        risk = 1.0 - good
+        percent = round(100.0 * risk)
+        before = wafer.told if wafer.told >= 0 else round(100.0 * base)
+        due = last and not wafer.last_told
+        if not due and abs(percent - before) < WORTH_TELLING:
+            return []
+        self._lineage.touch(name)
+        wafer.told = percent
+        wafer.last_told |= last
+        return [self._event(name, wafer, step, sequence, sources, base, base_patterns, risk)]
+
+    def _event(
+        self,
+        name: str,
+        wafer: WaferRecord,
+        step: str,
+        sequence: int,
+        sources: list[Source],
+        base: float,
+        base_patterns: dict[int, float],
+        risk: float,
+    ) -> Risk:
+        probabilities, kept = [], 1.0
+        for place, pattern in enumerate(self._record.patterns):
+            free = 1.0 - base * base_patterns[place]
+            for source in sources:
+                free *= 1.0 - source.probability * source.patterns.get(place, 0.0)
+            probabilities.append(round(1.0 - free, 4))
+            kept *= 1.0 - (1.0 - free) * kill_ratio(pattern, self._policy)
+        worst: dict[str, float] = {}
+        for source in sources:
+            worst[source.module] = max(source.probability, worst.get(source.module, 0.0))
+        suspects = sorted(
+            (module for module, share in worst.items() if share > base),
+            key=lambda module: (-worst[module], module),
+        )
+        return Risk(
+            event_id=derived_id(
+                "risk", self._state.site, name, sequence, self._state.now_ms, wafer.told
+            ),
+            site=self._state.site,
+            time_ms=self._state.now_ms,
+            lot_id=wafer.lot_id,
+            substrate_id=name,
+            slot=wafer.slot,
+            step=step,
+            sequence=sequence,
+            patterns=tuple(self._record.patterns),
+            probabilities=tuple(probabilities),
+            any_pattern=round(risk, 4),
+            expected_loss=round(1.0 - kept, 4),
+            suspects=tuple(suspects[:MAX_SUSPECTS]),
+        )
+
+
+def _visit(wafer: WaferRecord, sequence: int) -> Visit | None:
+    return next((visit for visit in wafer.visits if visit.sequence == sequence), None)
