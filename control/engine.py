@@ -21,6 +21,7 @@ from contracts.events import (
     AlertDecision,
     EquipmentState,
     Event,
+    Metrology,
     Prediction,
     ProcessEvent,
     Trace,
@@ -37,6 +38,7 @@ from control.policy import Policy
 from control.risk import RiskWatch
 from control.state import ControlState, ModuleRecord, dump_state, load_state
 from control.state_parts import Changes, Parts, join
+from control.virtual_metrology import VirtualWatch
 
 __all__ = ["Engine"]
 
@@ -84,16 +86,20 @@ class Engine:
             self._faults = FaultWatch(self._state, detection)
             self._watch = ModelWatch(policy, self._state, self._lineage)
             self._risk = RiskWatch(policy, self._state, self._lineage)
+            self._virtual = VirtualWatch(self._state, self._lineage)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
                 " restore the database's backup, or start the controller with an empty state"
             ) from error
         self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
-        # Groups of charts that are not written yet: all, unless they came in parts.
-        self._unsaved: set[str] = set() if isinstance(state, Mapping) else set(self._state.groups)
+        # What is not written yet: all, unless it came in parts.
+        self._unsaved: set[str] = set()
+        self._unsaved_virtual: set[str] = set()
         if isinstance(state, Mapping):
             self._lineage.take_changes()
+        else:
+            self._unsaved, self._unsaved_virtual = set(self._state.groups), set(self._state.virtual)
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -113,9 +119,15 @@ class Engine:
         """
         self._save()
         groups, self._unsaved = self._unsaved, set()
+        virtual, self._unsaved_virtual = self._unsaved_virtual, set()
         wafers, gone = self._lineage.take_changes()
         return self._parts.changes(
-            self._state, wafers=wafers, gone=gone, groups=groups, heard=self._heard
+            self._state,
+            wafers=wafers,
+            gone=gone,
+            groups=groups,
+            virtual=virtual | self._virtual.take_changes(),
+            heard=self._heard,
         )
 
     def _save(self) -> None:
@@ -143,7 +155,7 @@ class Engine:
             return self._desk.heard(event)
         if isinstance(event, AlertDecision):
             return self._desk.decided(event)
-        if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction):
+        if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction | Metrology):
             return []
         if not _named(event):
             return self._ignore("a name is missing or too long")
@@ -155,6 +167,8 @@ class Engine:
             return self._equipment(event)
         if isinstance(event, Trace):
             return self._traced(event)
+        if isinstance(event, Metrology):
+            return self._measured(event)
         return self._tested(event)
 
     def _processed(self, event: ProcessEvent) -> list[Event]:
@@ -200,7 +214,13 @@ class Engine:
         if verdict is None:
             return []
         told = self._desk.traced(event, verdict)
-        return told + self._risk.traced(event, verdict) + self._risk.reviewed(told)
+        told += self._risk.traced(event, verdict) + self._risk.reviewed(told)
+        foretold = self._virtual.traced(event, verdict)
+        return told + [one for one in foretold if self._virtual.worth_telling(one)]
+
+    def _measured(self, event: Metrology) -> list[Event]:
+        surprise = self._virtual.measured(event)
+        return [] if surprise is None else self._risk.measured(event, surprise)
 
     def _tested(self, event: Prediction) -> list[Event]:
         if event.input_type != WaferMap.ce_type:
@@ -240,7 +260,7 @@ class Engine:
         return []
 
 
-def _named(event: ProcessEvent | EquipmentState | Trace | Prediction) -> bool:
+def _named(event: ProcessEvent | EquipmentState | Trace | Prediction | Metrology) -> bool:
     """Whether the names in an event can be names; long ones would swell the state."""
     for field in ("equipment_id", "module_id", "substrate_id"):
         name = getattr(event, field, "-")

@@ -11,15 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contracts.events import Alert, Event, Prediction, ProcessEvent, Risk, Trace
+from contracts.events import Alert, Event, Metrology, Prediction, ProcessEvent, Risk, Trace
 from contracts.ids import derived_id
 from control.advisor import kill_ratio
 from control.charts import Verdict
 from control.lineage import Lineage
 from control.policy import Policy
-from control.risk_rates import MAX_SIGNS, Rates, Source
+from control.risk_rates import LEVELS, MAX_SIGNS, Rates, Source
 from control.state import AlertRecord, ControlState, Episode, Mark, Visit, WaferRecord
 from control.traces import chart_name
+from control.virtual_metrology import Surprise
 
 __all__ = ["RiskWatch"]
 
@@ -33,7 +34,7 @@ WORTH_TELLING = 10
 MAX_EPISODES, MAX_MARKS, MAX_SUSPECTS = 150, 12, 5
 # Lots whose wafers must agree on which step is the last one.
 _MAX_VOTES = 100
-_BLAMED, _BLAMED_NORMAL, _SPARED = 8, 9, 12
+_BLAMED, _BLAMED_NORMAL, _MEASURED, _MATE_MEASURED, _SPARED = 8, 9, 10, 11, 12
 _CERTAIN = 0.98
 
 
@@ -90,11 +91,29 @@ class RiskWatch:
             return self._judge(event.substrate_id, wafer, event.step, event.sequence)
         told: list[Event] = []
         for name, mate in self._same_run(event, wafer):
-            if len(mate.marks) >= MAX_MARKS:
-                mate.marks.remove(min(mate.marks, key=lambda mark: (mark.level, mark.sequence)))
-            mate.marks.append(mark)
-            self._lineage.touch(name)
+            self._add(name, mate, mark)
             told += self._judge(name, mate, event.step, event.sequence)
+        return told
+
+    def measured(self, event: Metrology, surprise: Surprise) -> list[Event]:
+        """Metrology found something odd: about this wafer, and its lot mates of that module."""
+        wafer = self._lineage.wafer(event.substrate_id)
+        own = None if wafer is None else _visit(wafer, surprise.sequence)
+        if wafer is None or own is None:
+            return []
+        name = f"{self._kind(surprise.module)} {event.parameter}"[:80]
+        sign = self._rates.sign(f"{name}{'+' if surprise.deviations > 0 else '-'}")
+        told: list[Event] = []
+        for name, mate in self._lineage.untested():
+            if mate.lot_id != wafer.lot_id:
+                continue
+            visit = _visit(mate, surprise.sequence)
+            if visit is None or visit.place != own.place:
+                continue
+            level = _MEASURED if mate is wafer else _MATE_MEASURED
+            self._add(name, mate, Mark(surprise.sequence, level, sign))
+            latest = max(mate.visits, key=lambda visit: visit.sequence)
+            told += self._judge(name, mate, self._lineage.place(latest).step, latest.sequence)
         return told
 
     def tested(self, event: Prediction) -> None:
@@ -176,6 +195,17 @@ class RiskWatch:
         kind = self._kind(event.key)
         sign = self._rates.sign(f"{kind} {name}{'+' if up else '-'}")
         return Mark(event.sequence, level, sign)
+
+    def _add(self, name: str, wafer: WaferRecord, mark: Mark) -> None:
+        """A wafer has another mark; where there are too many, the weakest goes."""
+        if any((old.sequence, old.level) == (mark.sequence, mark.level) for old in wafer.marks):
+            return
+        if len(wafer.marks) >= MAX_MARKS:
+            wafer.marks.remove(
+                min(wafer.marks, key=lambda old: (LEVELS[old.level].prior, old.sequence))
+            )
+        wafer.marks.append(mark)
+        self._lineage.touch(name)
 
     def _same_run(self, event: Trace, wafer: WaferRecord) -> list[tuple[str, WaferRecord]]:
         """The wafer of a trace; in a batch tool also those that were treated with it.

@@ -30,6 +30,8 @@ __all__ = [
     "Rate",
     "RiskRecord",
     "TestedWafer",
+    "VirtualGroup",
+    "VirtualModel",
     "Visit",
     "WaferRecord",
     "WatchRecord",
@@ -315,6 +317,46 @@ class RiskRecord(msgspec.Struct):
     last_votes: int = 0
 
 
+class VirtualModel(msgspec.Struct, array_like=True):
+    """Virtual metrology of one parameter after one step.
+
+    Attributes:
+        learned: measured wafers.
+        means: module to how many of its wafers were measured, and their running mean.
+        variance: of the errors.
+        numbers: float32 bytes: upper triangle of the information matrix, then its target.
+        errors: the latest, over what their doubt was.
+        level: share of errors beyond the interval that it aims at now.
+        told: module to the lot of which a prediction was told last.
+    """
+
+    learned: int = 0
+    means: dict[str, tuple[int, float]] = msgspec.field(default_factory=dict)
+    variance: float = 0.0
+    numbers: bytes = b""
+    errors: list[float] = msgspec.field(default_factory=list)
+    level: float = 0.1
+    told: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class VirtualGroup(msgspec.Struct, array_like=True):
+    """Virtual metrology after one recipe and step.
+
+    Attributes:
+        variables: whose levels are used.
+        last_ms: when it was last used.
+        modules: 'equipment/module' that `waiting` refers to.
+        models: by parameter.
+        waiting: wafer to its module and int8 bytes of its readings, until it is measured.
+    """
+
+    variables: list[str]
+    last_ms: int
+    modules: list[str] = msgspec.field(default_factory=list)
+    models: dict[str, VirtualModel] = msgspec.field(default_factory=dict)
+    waiting: dict[str, tuple[int, bytes]] = msgspec.field(default_factory=dict)
+
+
 class ControlState(msgspec.Struct):
     """The whole state of one site's controller."""
 
@@ -336,6 +378,7 @@ class ControlState(msgspec.Struct):
     proposed_ms: list[int] = msgspec.field(default_factory=list)
     watch: WatchRecord = msgspec.field(default_factory=WatchRecord)
     risk: RiskRecord = msgspec.field(default_factory=RiskRecord)
+    virtual: dict[str, VirtualGroup] = msgspec.field(default_factory=dict)
 
 
 class _Head(msgspec.Struct):
