@@ -86,7 +86,7 @@ class Engine:
             self._faults = FaultWatch(self._state, detection)
             self._watch = ModelWatch(policy, self._state, self._lineage)
             self._risk = RiskWatch(policy, self._state, self._lineage)
-            self._virtual = VirtualWatch(self._state, self._lineage)
+            self._virtual = VirtualWatch(policy, self._state, self._lineage)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"

@@ -31,6 +31,7 @@ __all__ = [
     "RiskRecord",
     "TestedWafer",
     "VirtualGroup",
+    "VirtualLine",
     "VirtualModel",
     "Visit",
     "WaferRecord",
@@ -317,6 +318,24 @@ class RiskRecord(msgspec.Struct):
     last_votes: int = 0
 
 
+class VirtualLine(msgspec.Struct, array_like=True):
+    """Weights of virtual metrology, shared by the steps and modules of one kind.
+
+    Attributes:
+        variables: F trace variables.
+        learned: measured wafers.
+        numbers: float32 bytes: upper triangle of the (F, F) information, then its (F,) target.
+        agreed: sum of the weights' word times what was measured, over ordinary wafers.
+        spoken: sum of the squares of their word.
+    """
+
+    variables: list[str]
+    learned: int = 0
+    numbers: bytes = b""
+    agreed: float = 0.0
+    spoken: float = 0.0
+
+
 class VirtualModel(msgspec.Struct, array_like=True):
     """Virtual metrology of one parameter after one step.
 
@@ -324,7 +343,6 @@ class VirtualModel(msgspec.Struct, array_like=True):
         learned: measured wafers.
         means: module to how many of its wafers were measured, and their running mean.
         variance: of the errors.
-        numbers: float32 bytes: upper triangle of the information matrix, then its target.
         errors: the latest, over what their doubt was.
         level: share of errors beyond the interval that it aims at now.
         told: module to the lot of which a prediction was told last.
@@ -333,7 +351,6 @@ class VirtualModel(msgspec.Struct, array_like=True):
     learned: int = 0
     means: dict[str, tuple[int, float]] = msgspec.field(default_factory=dict)
     variance: float = 0.0
-    numbers: bytes = b""
     errors: list[float] = msgspec.field(default_factory=list)
     level: float = 0.1
     told: dict[str, str] = msgspec.field(default_factory=dict)
@@ -379,6 +396,7 @@ class ControlState(msgspec.Struct):
     watch: WatchRecord = msgspec.field(default_factory=WatchRecord)
     risk: RiskRecord = msgspec.field(default_factory=RiskRecord)
     virtual: dict[str, VirtualGroup] = msgspec.field(default_factory=dict)
+    virtual_lines: dict[str, VirtualLine] = msgspec.field(default_factory=dict)
 
 
 class _Head(msgspec.Struct):

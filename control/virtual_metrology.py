@@ -1,10 +1,12 @@
 """Virtual metrology: what metrology would read on a wafer, foretold from its trace.
 
-For each recipe, step and parameter there is a straight line: the module's own mean, and a weight
-for how far each sensor's level is from its normal on this module (z of `control.charts`). Weights
-are shared by the modules, start at zero, and are pulled there by ridge regression (A. E. Hoerl,
-R. W. Kennard, Technometrics 12, 1970) with forgetting, so that sensors that tell nothing cost next
-to nothing. Measurements are hours late; the readings they belong to wait for them, so many at most.
+For each recipe, step and parameter there is a straight line: the module's own running mean, and a
+weight for how far each sensor's level is from its normal on this module (z of `control.charts`), in
+deviations of the measured value. Weights are shared by all steps of a kind of module and found by
+ridge regression (A. E. Hoerl, R. W. Kennard, Technometrics 12, 1970) with forgetting, so that
+sensors that tell nothing cost next to nothing; the failure modes of the policy count as one
+measured wafer each. Measurements are hours late; the readings they belong to wait for them, so many
+at most.
 
 Intervals are conformal: a quantile of the latest errors, whose level follows how often the interval
 missed (I. Gibbs, E. Candes, Adaptive conformal inference under distribution shift, 2021), times
@@ -12,6 +14,7 @@ what the regression says about a wafer that far from what it learned.
 """
 
 import math
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -21,23 +24,21 @@ from contracts.events import Metrology, Trace, VirtualMetrology
 from contracts.ids import derived_id
 from control.charts import Verdict
 from control.lineage import Lineage
-from control.state import ControlState, VirtualGroup, VirtualModel
+from control.policy import Policy
+from control.ridge import RidgeLine
+from control.state import ControlState, VirtualGroup, VirtualLine, VirtualModel
 
 __all__ = ["COVERAGE", "Surprise", "VirtualWatch"]
 
 COVERAGE = 0.9
-# A weight is believed to be about a tenth of the noise per spread of a sensor: what an excursion of
-# ten spreads does is then of the size of the noise before anything was measured.
-_PRIOR_PRECISION = 100.0
-# Share of what was learned that stays with each measurement: 200 wafers are remembered.
-_KEPT = 0.995
 # A module's mean follows its latest ten measurements; one counts for three deviations at most.
 _GAIN, _CLIP = 0.1, 3.0
 # Errors the quantile is taken from, those needed before anything is told, the step of its level.
 _ERRORS, ENOUGH, _STEP = 60, 20, 0.02
 # Readings are kept as tenths of a spread in a byte.
 _TENTHS, _MOST_TENTHS = 10.0, 127
-MAX_GROUPS, MAX_FEATURES, MAX_PARAMETERS, MAX_WAITING, MAX_MODULES = 48, 32, 4, 200, 32
+MAX_GROUPS, MAX_FEATURES, MAX_PARAMETERS, MAX_WAITING = 48, 32, 4, 200
+MAX_MODULES, MAX_LINES = 32, 64
 # A prediction is told where it differs from the module's mean by so much of a deviation.
 _WORTH_TELLING = 0.5
 # A measurement is odd from so many deviations.
@@ -61,53 +62,20 @@ class Surprise(NamedTuple):
     deviations: float
 
 
-class _Line:
-    """The regression of one parameter, made quick to ask. Its record is the truth."""
-
-    def __init__(self, record: VirtualModel, features: int) -> None:
-        self.record = record
-        triangle = np.triu_indices(features)
-        numbers = np.frombuffer(record.numbers, dtype="<f4").astype(np.float64)
-        self.information = np.zeros((features, features))
-        if len(numbers):
-            self.information[triangle] = numbers[:-features]
-            self.information = self.information + np.triu(self.information, 1).T
-            self.target = numbers[-features:].copy()
-        else:
-            self.target = np.zeros(features)
-        self._solve()
-
-    def learn(self, reading: Floats, error: float) -> None:
-        """Take in how far the value was from the module's mean."""
-        size = len(reading)
-        self.information = _KEPT * self.information + np.outer(reading, reading)
-        self.target = _KEPT * self.target + reading * error
-        triangle = np.triu_indices(size)
-        numbers = np.concatenate([self.information[triangle], self.target]).astype("<f4")
-        self.record.numbers = numbers.tobytes()
-        # What is saved is what is used, so that a restart changes nothing.
-        again = _Line(self.record, size)
-        self.information, self.target = again.information, again.target
-        self.weights, self.covariance = again.weights, again.covariance
-
-    def _solve(self) -> None:
-        prior = _PRIOR_PRECISION * np.eye(len(self.target))
-        self.covariance = np.linalg.inv(self.information + prior)
-        self.weights = self.covariance @ self.target
-
-
 class VirtualWatch:
     """Foretells measurements of a site, and learns from those that come.
 
     Args:
+        policy: with the failure modes.
         state: where everything is kept.
         lineage: which wafer went where.
     """
 
-    def __init__(self, state: ControlState, lineage: Lineage) -> None:
+    def __init__(self, policy: Policy, state: ControlState, lineage: Lineage) -> None:
+        self._policy = policy
         self._state = state
         self._lineage = lineage
-        self._lines: dict[tuple[str, str], _Line] = {}
+        self._lines: dict[str, RidgeLine] = {}
         self._touched: set[str] = set()
 
     def take_changes(self) -> set[str]:
@@ -140,7 +108,7 @@ class VirtualWatch:
         return [
             told
             for parameter in group.models
-            if (told := self._foretell(key, group, parameter, event, values)) is not None
+            if (told := self._foretell(group, parameter, event, values)) is not None
         ]
 
     def worth_telling(self, told: VirtualMetrology) -> bool:
@@ -182,71 +150,25 @@ class VirtualWatch:
         if place.module not in model.means and len(model.means) >= MAX_MODULES:
             return None
         self._touched.add(key)
-        # Kept until another parameter of the wafer has been measured too.
+        # It goes on waiting: the wafer has other parameters.
         waiting = group.waiting.get(event.substrate_id)
         if waiting is not None and group.modules[waiting[0]] == place.module:
             reading = np.frombuffer(waiting[1], dtype=np.int8) / _TENTHS
         else:
             reading = np.zeros(len(group.variables))
-        return self._learn(
-            key, event.parameter, model, place.module, visit.sequence, reading, value
-        )
-
-    def _learn(
-        self,
-        key: str,
-        parameter: str,
-        model: VirtualModel,
-        module: str,
-        sequence: int,
-        reading: Floats,
-        value: float,
-    ) -> Surprise | None:
-        known, mean = model.means.get(module, (0, value))
-        deviation = _deviation(model)
-        line = self._line(key, parameter, model, len(reading))
-        correction = float(line.weights @ reading)
-        apart = value - mean
-        error = apart - correction
-        surprise = None
-        if known >= 3 and model.learned >= ENOUGH and abs(apart) > ODD * deviation:
-            surprise = Surprise(module, sequence, apart / deviation)
-        if known:
-            # 1. How wrong was the prediction, and did the interval hold?
-            score = abs(error) / _stretch(line, reading)
-            if len(model.errors) >= ENOUGH:
-                missed = score > _quantile(model)
-                model.level += _STEP * ((1.0 - COVERAGE) - missed)
-                model.level = min(max(model.level, 0.0), 0.5)
-            model.errors = [*model.errors, score][-_ERRORS:]
-            # 2. Noise about the mean, without what is out of the ordinary.
-            most = _CLIP * deviation if model.learned >= ENOUGH else math.inf
-            spread = min(abs(error), most)
-            gain = max(_GAIN / 2, 1.0 / (model.learned + 1))
-            model.variance += gain * (spread**2 - model.variance)
-            # 3. Weights, from what the mean does not tell.
-            line.learn(reading, apart)
-            error = apart - float(line.weights @ reading)
-            error = min(max(error, -most), most)
-        else:
-            error = 0.0
-        model.means[module] = (
-            min(known + 1, 1_000),
-            mean + max(_GAIN, 1.0 / (known + 1)) * error,
-        )
-        model.learned += 1
-        return surprise
+        line = self._line(group, event.parameter, place.module)
+        return _learn(model, line, place.module, visit.sequence, reading, value)
 
     def _foretell(
-        self, key: str, group: VirtualGroup, parameter: str, event: Trace, reading: Floats
+        self, group: VirtualGroup, parameter: str, event: Trace, reading: Floats
     ) -> VirtualMetrology | None:
         model = group.models[parameter]
         if event.key not in model.means or len(model.errors) < ENOUGH:
             return None
-        line = self._line(key, parameter, model, len(reading))
+        line = self._line(group, parameter, event.key)
         _, mean = model.means[event.key]
-        predicted = mean + float(line.weights @ reading)
-        stretch = _stretch(line, reading)
+        predicted = mean + _deviation(model) * line.value(reading)
+        stretch = line.stretch(reading)
         half = _quantile(model) * stretch
         return VirtualMetrology(
             event_id=derived_id("virtual-metrology", event.event_id, parameter),
@@ -278,18 +200,87 @@ class VirtualWatch:
                 self._state.virtual, key=lambda name: (self._state.virtual[name].last_ms, name)
             )
             del self._state.virtual[oldest]
-            self._lines = {name: line for name, line in self._lines.items() if name[0] != oldest}
             self._touched.add(oldest)
         names = [variable for variable, statistic in verdict.charts if statistic == "level"]
         group = VirtualGroup(variables=names[:MAX_FEATURES], last_ms=event.time_ms)
         self._state.virtual[key] = group
         return group
 
-    def _line(self, key: str, parameter: str, model: VirtualModel, features: int) -> _Line:
-        line = self._lines.get((key, parameter))
-        if line is None:
-            line = self._lines[key, parameter] = _Line(model, features)
+    def _line(self, group: VirtualGroup, parameter: str, module: str) -> RidgeLine:
+        """Weights of a kind of module; of other sensors, those of their own."""
+        known = self._state.modules.get(module)
+        kind = known.kind if known is not None else ""
+        key = f"{kind} {parameter}"
+        record = self._state.virtual_lines.get(key)
+        if record is not None and record.variables != group.variables:
+            names = "\n".join(group.variables).encode()
+            key = f"{key} {blake2b(names, digest_size=8).hexdigest()}"
+        line = self._lines.get(key)
+        if line is not None:
+            return line
+        lines = self._state.virtual_lines
+        if key not in lines:
+            if len(lines) >= MAX_LINES:
+                least = min(lines, key=lambda name: (lines[name].learned, name))
+                del lines[least]
+                self._lines.pop(least, None)
+            lines[key] = VirtualLine(list(group.variables))
+        line = RidgeLine(lines[key], self._examples(kind, parameter, group.variables))
+        self._lines[key] = line
         return line
+
+    def _examples(
+        self, kind: str, parameter: str, variables: list[str]
+    ) -> list[tuple[Floats, float]]:
+        """Readings at full growth of the failure modes of a kind, and the shift they make."""
+        out = []
+        most = _MOST_TENTHS / _TENTHS
+        for mode in self._policy.failure_modes.values():
+            if kind in mode.kinds:
+                sign = np.array([mode.signature.get(name, 0.0) for name in variables])
+                shift = mode.defects if is_density(parameter) else mode.measured
+                out.append((np.clip(sign, -most, most), shift))
+        return out
+
+
+def _learn(
+    model: VirtualModel,
+    line: RidgeLine,
+    module: str,
+    sequence: int,
+    reading: Floats,
+    value: float,
+) -> Surprise | None:
+    """Take in a measured value; how far it is from the module's mean where that is odd."""
+    known, mean = model.means.get(module, (0, value))
+    model.means[module] = (min(known + 1, 1_000), mean)
+    model.learned += 1
+    if not known:
+        return None
+    apart = value - mean
+    settled = len(model.errors) >= ENOUGH
+    deviation = _deviation(model)
+    surprise = None
+    if settled and known >= 3 and abs(apart) > ODD * deviation:
+        surprise = Surprise(module, sequence, apart / deviation)
+    # 1. How wrong was the prediction, and did the interval hold?
+    error = apart - (deviation * line.value(reading) if settled else 0.0)
+    score = abs(error) / line.stretch(reading)
+    if settled:
+        model.level += _STEP * ((1.0 - COVERAGE) - (score > _quantile(model)))
+        model.level = min(max(model.level, 0.0), 0.5)
+    model.errors = [*model.errors, score][-_ERRORS:]
+    # 2. The noise, without what is out of the ordinary.
+    most = _CLIP * deviation if settled else math.inf
+    spread = min(abs(error), most)
+    model.variance += max(1.0 / _ERRORS, 1.0 / len(model.errors)) * (spread**2 - model.variance)
+    # 3. The weights, from what the mean does not tell; then the mean, from what neither tells.
+    if settled:
+        line.learn(reading, apart / deviation)
+        error = apart - deviation * line.value(reading)
+    step = max(_GAIN, 1.0 / (known + 1)) * min(max(error, -most), most)
+    model.means[module] = (min(known + 1, 1_000), mean + step)
+    return surprise
 
 
 def _reading(group: VirtualGroup, verdict: Verdict) -> npt.NDArray[np.int8]:
@@ -301,11 +292,6 @@ def _reading(group: VirtualGroup, verdict: Verdict) -> npt.NDArray[np.int8]:
         z = np.array([z[place[name]] if name in place else 0.0 for name in group.variables])
     z = np.rint(z[: len(group.variables)] * _TENTHS)
     return np.clip(z, -_MOST_TENTHS, _MOST_TENTHS).astype(np.int8)
-
-
-def _stretch(line: _Line, reading: Floats) -> float:
-    """How much wider than the noise the doubt about this wafer is."""
-    return math.sqrt(1.0 + float(reading @ line.covariance @ reading))
 
 
 def _quantile(model: VirtualModel) -> float:
@@ -325,19 +311,19 @@ def _mean(event: Metrology) -> float | None:
     if not values:
         return None
     mean = sum(values) / len(values)
-    if _is_density(event.parameter) and mean <= 0.0:
+    if is_density(event.parameter) and mean <= 0.0:
         return None
     return _to_line(event.parameter, mean)
 
 
-def _is_density(parameter: str) -> bool:
+def is_density(parameter: str) -> bool:
     """Densities of defects are log-normal (Stapper 1983), and their logarithm is foretold."""
     return parameter.endswith("_cm2")
 
 
 def _to_line(parameter: str, value: float) -> float:
-    return math.log(value) if _is_density(parameter) else value
+    return math.log(value) if is_density(parameter) else value
 
 
 def _from_line(parameter: str, value: float) -> float:
-    return math.exp(min(value, 50.0)) if _is_density(parameter) else value
+    return math.exp(min(value, 50.0)) if is_density(parameter) else value

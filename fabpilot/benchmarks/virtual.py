@@ -10,7 +10,7 @@ from contracts.topics import Stream
 from control.faults import FaultWatch
 from control.lineage import Lineage
 from control.policy import Policy
-from control.state import ControlState
+from control.state import ControlState, ModuleRecord
 from control.virtual_metrology import VirtualWatch
 from fab_sim import Fab, Scenario
 
@@ -75,7 +75,7 @@ def measure_virtual(
     fab = Fab(scenario, site=SITE, seed=seed, start_ms=_START_MS, streams=frozenset(streams))
     state = ControlState(SITE)
     lineage = Lineage(state, policy.detection.remember_h)
-    faults, virtual = FaultWatch(state, policy.detection), VirtualWatch(state, lineage)
+    faults, virtual = FaultWatch(state, policy.detection), VirtualWatch(policy, state, lineage)
     means: dict[tuple[str, str, str], tuple[int, float]] = {}
     open_pairs: dict[tuple[str, str, str], _Pair] = {}
     done: list[_Pair] = []
@@ -86,6 +86,7 @@ def measure_virtual(
                 state.now_ms = event.time_ms
                 lineage.record_visit(event)
             elif isinstance(event, EquipmentState):
+                state.modules.setdefault(event.key, ModuleRecord()).kind = event.kind
                 if event.state == "standby":
                     faults.forgive(event.key)
             elif isinstance(event, Trace):
