@@ -27,6 +27,7 @@ _JITTER = 1e-6
 # Where the search begins, and how far (standard deviations of a normal prior, in logarithms) it is
 # expected to go: broad, there to keep length scales of irrelevant inputs finite.
 _START = {"counters": 0.0, "signals": 1.1, "a1": 0.0, "a2": -1.5, "noise": -2.0}
+_REACH = 3.0
 _WIDTH = {"counters": 1.5, "signals": 1.0, "a1": 1.5, "a2": 1.5, "noise": 1.5}
 
 
@@ -130,7 +131,15 @@ def fit_gaussian_process(
         assert at.grad is not None
         return value.item(), at.grad.numpy()
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}).x
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        # A first step may be far too long; out there rows of no distance are no longer told apart.
+        bounds=list(zip(start - _REACH * width, start + _REACH * width, strict=True)),
+        options={"maxiter": _ITERATIONS},
+    ).x
     with torch.inference_mode():
         lower = factor(torch.from_numpy(found))
         inverse = torch.linalg.solve_triangular(lower, eye, upper=False)

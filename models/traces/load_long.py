@@ -152,7 +152,8 @@ def _texts(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
     coded = column.combine_chunks().dictionary_encode()
     values = [str(value) for value in coded.dictionary.to_pylist()]
     rows = coded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-    return np.array([*values, ""], dtype=np.str_)[rows]
+    found: npt.NDArray[np.str_] = np.array([*values, ""], dtype=np.str_)[rows]
+    return found
 
 
 def _numbers(path: Path, table: pa.Table, name: str) -> npt.NDArray[np.float64]:

@@ -130,9 +130,8 @@ class MetrologyTask:
     def evaluate(self, scorer: TraceScorer, traces: TraceSet) -> TraceReport:
         """Judge a model on runs that were measured.
 
-        `rmse` and `coverage90` are of the model as it is. In `more`: with measurements of these
-        runs coming two runs late (`..._late`), and with no measurement of any run that ended after
-        the run began (`..._past_only`), not even of those it was trained on.
+        As in `report_of`; in `more` also with no measurement of any run that ended after the run
+        began (`..._past_only`), not even of those it was trained on.
 
         Raises:
             DatasetError: other variables than the model's, or nothing was measured.

@@ -42,7 +42,11 @@ class Predictions:
 def report_of(
     said: Predictions, more: dict[str, Any], begin: Mapping[str, LateCorrection] | None = None
 ) -> TraceReport:
-    """The figures; those in `more` named `..._late` are with measurements two runs late.
+    """The figures.
+
+    `rmse` is of the model alone, `rmse_late` with its offset put right by measurements that come
+    two runs late. `coverage90` is of the intervals as they are told, which follow those
+    measurements; `coverage90_alone` of the model's own.
 
     Args:
         said: as the model said them.
@@ -58,12 +62,12 @@ def report_of(
         n=len(error),
         rmse=_rmse(error),
         mse=float(np.mean(error**2)),
-        coverage90=float(np.mean(np.abs(error) <= said.half_width)),
+        coverage90=float(np.mean(np.abs(late_error) <= late.half_width)),
         more={
             "r2": 1.0 - float(np.mean(error**2) / max(float(np.var(said.target)), 1e-30)),
             "mean_half_width": float(said.half_width.mean()),
             "rmse_late": _rmse(late_error),
-            "coverage90_late": float(np.mean(np.abs(late_error) <= late.half_width)),
+            "coverage90_alone": float(np.mean(np.abs(error) <= said.half_width)),
             "delay_runs": DELAY_RUNS,
             "rmse_by_thread": threads,
             **more,

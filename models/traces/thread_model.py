@@ -19,7 +19,9 @@ FloatArray = npt.NDArray[np.float64]
 COUNTER_CLIP, SIGNAL_CLIP, LARGEST_Z = 6.0, 4.0, 10.0
 # What novelty is the mean of: the twentieth of the features that are farthest from what is known.
 _FARTHEST = 20
-_SIGNALS = 12
+# Signals of the process: one for so many rows, within these. With more, few rows find some that go
+# with the target by chance; with fewer, many rows leave something unsaid (docs/models.md).
+_ROWS_A_SIGNAL, _FEWEST_SIGNALS, _MOST_SIGNALS = 25, 12, 24
 _ALIKE, _SAME = 0.85, 0.999
 # A Cholesky factor of more rows takes minutes and megabytes; the latest rows say most.
 _MAX_ROWS = 1500
@@ -260,9 +262,10 @@ def _different(z: FloatArray, counters: int) -> tuple[int, ...]:
 def _telling(z: FloatArray, left: FloatArray, columns: range) -> tuple[int, ...]:
     """Columns that go with what the counters left open, the most telling first, none alike."""
     says = {column: abs(_correlation(z[:, column], left)) for column in columns}
+    most = min(max(len(left) // _ROWS_A_SIGNAL, _FEWEST_SIGNALS), _MOST_SIGNALS)
     kept: list[int] = []
     for column in sorted(says, key=lambda c: -says[c]):
-        if len(kept) == _SIGNALS or says[column] == 0.0:
+        if len(kept) == most or says[column] == 0.0:
             break
         if all(abs(_correlation(z[:, column], z[:, other])) < _ALIKE for other in kept):
             kept.append(column)

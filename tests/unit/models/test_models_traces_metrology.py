@@ -186,3 +186,18 @@ def test_late_measurements_are_used_when_they_are_there_and_not_before():
     told = corrected_late(said)
     assert told.predicted[:3].tolist() == [0.0, 0.0, 0.0]
     assert abs(told.predicted[-1] - 5.0) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_process_can_be_fitted_to_whatever_comes(seed):
+    """Twins, constants, outliers, targets without noise: the factorisation holds."""
+    rng = np.random.default_rng(seed)
+    u, z = rng.normal(size=(60, 2)), rng.normal(size=(60, 24))
+    u[30:], z[30:] = u[:30], z[:30]
+    z[:, :8] = 0.0
+    u[5] *= 6.0
+    y = np.zeros(60) if seed == 0 else np.sign(u[:, 0]) * 10.0**seed
+    process = fit_gaussian_process(u, z, y)
+    mean, spread = process.predict(u, z)
+    assert np.isfinite(mean).all()
+    assert (spread > 0).all()
