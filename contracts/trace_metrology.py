@@ -40,6 +40,7 @@ class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         learned: measured runs it was learned from.
         middle: median of their targets.
         reach: how far from `middle` a target may lie before it is taken for an outlier.
+        losses: of `LateCorrection`, where it begins: what helped on learned runs left out.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     learned: int
     middle: float
     reach: float
+    losses: tuple[float, ...]
 
 
 class MetrologyDetail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

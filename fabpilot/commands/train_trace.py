@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -42,6 +43,9 @@ def trace(
 ) -> None:
     """Train a model of sensor traces, judge it on folds of its own part, register it in MLflow.
 
+    The figures are of runs left out: each group once where they are few (one lot at a time), else
+    folds of groups.
+
     For example:
 
       fabpilot train trace --task metrology --data phm2016_cmp --part train
@@ -77,7 +81,10 @@ def trace(
             seed=seed,
             on_progress=lambda share: bar.update(shown, completed=share),
         )
-    report(result, as_json=as_json, title="trained")
+    plain = msgspec.to_builtins(result)
+    # The same names at the same place as `fabpilot evaluate` has them.
+    folds = plain.pop("folds")
+    report({**plain, **folds}, as_json=as_json, title="trained")
 
 
 def _task(name: str) -> Task:

@@ -34,8 +34,8 @@ __all__ = ["MAX_CELLS", "load", "matches"]
 _REQUIRED = frozenset({"run", "time_s"})
 _OF_A_RUN = ("group", "order", "target", "fault", "part")
 _CONTEXT = "context_"
-# 4 GiB of float32: more does not fit beside its copies in the memory of a workstation.
-MAX_CELLS = 1024**3
+# 1 GiB of float32; a table, a matrix and a sorted copy of it fit in the memory of a workstation.
+MAX_CELLS = 256 * 1024**2
 _MAX_COLUMNS = 4096
 
 
@@ -149,7 +149,10 @@ def _first_rows(names: npt.NDArray[np.str_]) -> tuple[npt.NDArray[Any], npt.NDAr
 
 
 def _texts(column: pa.ChunkedArray) -> npt.NDArray[np.str_]:
-    return np.array(["" if value is None else str(value) for value in column.to_pylist()])
+    coded = column.combine_chunks().dictionary_encode()
+    values = [str(value) for value in coded.dictionary.to_pylist()]
+    rows = coded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+    return np.array([*values, ""], dtype=np.str_)[rows]
 
 
 def _numbers(path: Path, table: pa.Table, name: str) -> npt.NDArray[np.float64]:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from contracts.arrays import Array
 from contracts.errors import DatasetError, ModelFileError
+from contracts.late_correction import LateCorrection
 from contracts.trace_features import feature_names, trace_features
 from contracts.trace_metrology import (
     ALL_KNOWN,
@@ -24,7 +25,12 @@ from contracts.trace_metrology import (
 from contracts.trace_model import METADATA_KEY, REGISTERED_NAMES, TraceCard, encode_trace_card
 from models.traces.data import TraceSet
 from models.traces.metrology_graph import metrology_graph
-from models.traces.metrology_report import Predictions, corrected_late, report_of
+from models.traces.metrology_report import (
+    Predictions,
+    corrected_late,
+    losses_of,
+    report_of,
+)
 from models.traces.spec import learn_spec
 from models.traces.task import TraceReport, TraceScorer, TrainedTraces
 from models.traces.thread_model import ThreadModel, fit_thread, refit
@@ -94,17 +100,20 @@ class MetrologyTask:
                 len(detail.spec.counters),
                 done,
             )
-            details.append(detail)
             models.append(model)
             label = np.full(len(rows), name)
-            said.append(Predictions(predicted, half, traces.target[rows], order, label))
+            said.append(
+                Predictions(predicted, half, traces.target[rows], order, label, traces.group[rows])
+            )
+            detail = msgspec.structs.replace(detail, losses=losses_of(said[-1]))
+            details.append(detail)
             if len(rows) >= _FORWARD_FEWEST:
                 forward.append(_forward(model, x, said[-1], len(detail.spec.counters)))
             on_progress((place + 1) / len(learned))
         more: dict[str, Any] = {"outliers_left_out": outliers}
         if forward:
             later = _joined(forward)
-            told = corrected_late(later, 2)
+            told = corrected_late(later)
             more["forward_rmse"] = _rmse(later)
             more["forward_rmse_late"] = _rmse(told)
             more["forward_coverage90_late"] = _coverage(told)
@@ -142,9 +151,11 @@ class MetrologyTask:
             traces.target,
             traces.order,
             names,
+            traces.group,
         )
-        begins = traces.context.get("start_s", traces.order - 1e-9)
-        inputs["known_until"] = (begins - detail.origin_s).astype(np.float32)[:, None]
+        begins = (traces.context.get("start_s", traces.order) - detail.origin_s).astype(np.float32)
+        # The next smaller number: rounding must not let in a run that ended a moment later.
+        inputs["known_until"] = np.nextafter(begins, np.float32(-np.inf))[:, None]
         past = _in_batches(scorer, inputs)
         only = Predictions(
             past["predicted"].astype(np.float64),
@@ -152,11 +163,13 @@ class MetrologyTask:
             traces.target,
             traces.order,
             names,
+            traces.group,
         )
+        begin = {t.name: LateCorrection(losses=t.losses) for t in detail.threads}
         known = [detail.threads[int(i)] for i in inputs["thread"][:, 0]]
         reach = np.array([t.reach for t in known])
         far = np.abs(traces.target - np.array([t.middle for t in known])) > reach
-        told = corrected_late(only, 2)
+        told = corrected_late(only, begin)
         more: dict[str, Any] = {
             "unlike": int((outputs["novelty"] > 1).sum()),
             "unknown_thread": int(sum(detail.index(str(name)) is None for name in names)),
@@ -170,7 +183,7 @@ class MetrologyTask:
             more["rmse_without_outliers"] = float(
                 np.sqrt(np.mean((said.predicted - said.target)[near] ** 2))
             )
-        return report_of(said, more)
+        return report_of(said, more, begin)
 
 
 def threads_of(traces: TraceSet) -> npt.NDArray[np.str_]:
@@ -186,16 +199,17 @@ def inputs_of(
     """The graph's inputs for N runs, every measurement known; an unknown thread is the first's.
 
     Raises:
-        DatasetError: other variables than the model's.
+        DatasetError: a variable of the model is missing.
     """
-    if traces.variables != card.variables:
+    if missing := [name for name in card.variables if name not in traces.variables]:
         raise DatasetError(
-            f"{traces.name} has the variables {', '.join(traces.variables)}; the model was trained"
-            f" on {', '.join(card.variables)}"
+            f"{traces.name} lacks {', '.join(missing)}, on which the model was trained; it has"
+            f" {', '.join(traces.variables)}"
         )
+    columns = [traces.variables.index(name) for name in card.variables]
     index = [detail.index(str(name)) or 0 for name in threads_of(traces)]
     rows = [
-        features_of_run(detail, i, run.values, run.times_s, run.step)
+        features_of_run(detail, i, run.values[:, columns], run.times_s, run.step)
         for i, run in zip(index, traces.runs, strict=True)
     ]
     return {
@@ -219,7 +233,12 @@ def _prepared(
         [trace_features(spec, r.values, r.times_s, r.step) for r in (traces.runs[i] for i in rows)]
     ).astype(np.float64)
     detail = ThreadDetail(
-        name=name, spec=spec, learned=len(rows), middle=middle, reach=min(reach, ALL_KNOWN)
+        name=name,
+        spec=spec,
+        learned=len(rows),
+        middle=middle,
+        reach=min(reach, ALL_KNOWN),
+        losses=(),
     )
     return detail, rows, x
 
@@ -230,7 +249,14 @@ def _forward(model: ThreadModel, x: FloatArray, said: Predictions, counters: int
     early, late = slice(0, cut), slice(cut, None)
     part = refit(model, x[early], said.target[early], said.order[early], counters)
     predicted, half = part.predict(x[late])
-    return Predictions(predicted, half, said.target[late], said.order[late], said.thread[late])
+    return Predictions(
+        predicted,
+        half,
+        said.target[late],
+        said.order[late],
+        said.thread[late],
+        said.group[late],
+    )
 
 
 def _card(
@@ -317,7 +343,7 @@ def _joined(parts: list[Predictions]) -> Predictions:
     return Predictions(
         *(
             np.concatenate([getattr(part, name) for part in parts])
-            for name in ("predicted", "half_width", "target", "order", "thread")
+            for name in ("predicted", "half_width", "target", "order", "thread", "group")
         )
     )
 

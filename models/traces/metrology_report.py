@@ -1,6 +1,7 @@
 """How good predictions of measurements are, as they are and put right by late measurements."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from contracts.late_correction import LateCorrection
 from models.traces.task import TraceReport
 
-__all__ = ["DELAY_RUNS", "Predictions", "corrected_late", "report_of"]
+__all__ = ["DELAY_RUNS", "Predictions", "corrected_late", "losses_of", "report_of"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,6 +28,7 @@ class Predictions:
         target: (N,) what was measured.
         order: (N,) when.
         thread: (N,) str.
+        group: (N,) str, the lot.
     """
 
     predicted: FloatArray
@@ -34,12 +36,21 @@ class Predictions:
     target: FloatArray
     order: FloatArray
     thread: npt.NDArray[np.str_]
+    group: npt.NDArray[np.str_]
 
 
-def report_of(said: Predictions, more: dict[str, Any]) -> TraceReport:
-    """The figures; those in `more` named `..._late` are with measurements two runs late."""
+def report_of(
+    said: Predictions, more: dict[str, Any], begin: Mapping[str, LateCorrection] | None = None
+) -> TraceReport:
+    """The figures; those in `more` named `..._late` are with measurements two runs late.
+
+    Args:
+        said: as the model said them.
+        more: further figures.
+        begin: per thread, where late correction begins.
+    """
     error = said.predicted - said.target
-    late = corrected_late(said, DELAY_RUNS)
+    late = corrected_late(said, begin)
     late_error = late.predicted - said.target
     threads = {str(name): _rmse(error[said.thread == name]) for name in np.unique(said.thread)}
     return TraceReport(
@@ -60,29 +71,54 @@ def report_of(said: Predictions, more: dict[str, Any]) -> TraceReport:
     )
 
 
-def corrected_late(said: Predictions, delay_runs: int) -> Predictions:
+def corrected_late(
+    said: Predictions, begin: Mapping[str, LateCorrection] | None = None
+) -> Predictions:
     """The same predictions, each put right by what had been measured by then.
 
     Args:
         said: as the model said them.
-        delay_runs: how many runs of its thread later a run's measurement is known.
+        begin: per thread, where late correction begins.
     """
     predicted, half = said.predicted.copy(), said.half_width.copy()
+    for thread, rows in _by_thread(said):
+        states = _states(said, rows, (begin or {}).get(thread, LateCorrection()))
+        for row, state in zip(rows, states, strict=True):
+            told = state.corrected(
+                float(said.predicted[row]), float(said.half_width[row]), str(said.group[row])
+            )
+            predicted[row], half[row] = told.predicted, (told.high - told.low) / 2
+    return replace(said, predicted=predicted, half_width=half)
+
+
+def losses_of(said: Predictions) -> tuple[float, ...]:
+    """How well each estimate of late correction would have done on these runs of one thread."""
+    _, rows = next(_by_thread(said))
+    return _states(said, rows, LateCorrection())[-1].losses
+
+
+def _states(said: Predictions, rows: list[int], state: LateCorrection) -> list[LateCorrection]:
+    """The state at each run of a thread: what was measured `DELAY_RUNS` runs before is known."""
+    states: list[LateCorrection] = []
+    for place in range(len(rows)):
+        if place >= DELAY_RUNS:
+            row = rows[place - DELAY_RUNS]
+            state = state.learned(
+                float(said.predicted[row]),
+                float(said.half_width[row]),
+                float(said.target[row]),
+                str(said.group[row]),
+                states[place - DELAY_RUNS],
+            )
+        states.append(state)
+    return states
+
+
+def _by_thread(said: Predictions) -> Iterator[tuple[str, list[int]]]:
+    """Each thread with its rows, earliest first."""
     for thread in np.unique(said.thread):
         rows = np.flatnonzero(said.thread == thread)
-        rows = rows[np.argsort(said.order[rows], kind="stable")]
-        state = LateCorrection()
-        for place, row in enumerate(rows):
-            if place >= delay_runs:
-                known = rows[place - delay_runs]
-                state = state.learned(
-                    float(said.predicted[known]),
-                    float(said.half_width[known]),
-                    float(said.target[known]),
-                )
-            told = state.corrected(float(said.predicted[row]), float(said.half_width[row]))
-            predicted[row], half[row] = told.predicted, (told.high - told.low) / 2
-    return Predictions(predicted, half, said.target, said.order, said.thread)
+        yield str(thread), rows[np.argsort(said.order[rows], kind="stable")].tolist()
 
 
 def _rmse(error: FloatArray) -> float:

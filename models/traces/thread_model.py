@@ -206,6 +206,9 @@ def refit(
 def _folds(group: npt.NDArray[np.str_]) -> list[tuple[npt.NDArray[np.int64], ...]]:
     """Each group out once where they are few (lots), else five folds of groups (wafers)."""
     groups = len(np.unique(group))
+    if groups == 1:
+        # One lot: what it says of others nobody knows; its runs are left out instead.
+        group, groups = np.arange(len(group)).astype(np.str_), len(group)
     count = groups if groups <= _LEAVE_ONE_OUT_BELOW else _FOLDS
     return list(GroupKFold(count).split(group, groups=group))
 

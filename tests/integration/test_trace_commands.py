@@ -24,7 +24,7 @@ def test_traces_are_learned_registered_and_judged(home, data):
     assert trained["model"] == "models:/trace-metrology/1"
     assert trained["aliases"] == ["champion"]
     assert trained["runs"] == 70
-    assert trained["folds"]["rmse"] < 0.8
+    assert trained["rmse"] < 0.8
     words = ["evaluate", "models:/trace-metrology@champion", "--data", str(data)]
     judged = json.loads(home.run(*words, "--part", "later", "--json").stdout)
     assert judged["n"] == 30

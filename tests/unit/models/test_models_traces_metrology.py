@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from contracts.errors import DatasetError, ModelFileError
-from contracts.late_correction import LateCorrection
 from contracts.trace_metrology import decode_detail
 from models.traces.gaussian_process import fit_gaussian_process
 from models.traces.metrology import MetrologyTask, inputs_of
@@ -79,8 +78,8 @@ def test_the_future_changes_nothing(session):
                 some.target,
                 some.order,
                 some.context["thread"],
-            ),
-            2,
+                some.group,
+            )
         )
 
     before, after = said(traces), said(other)
@@ -116,12 +115,25 @@ def test_what_it_never_saw_is_said_to_be_unlike(session):
 
 def test_other_variables_and_nothing_measured_are_refused(session):
     traces = polishing(5)
-    with pytest.raises(DatasetError, match="the model was trained on"):
-        MetrologyTask().evaluate(session, replace(traces, variables=("a", "b", "c")))
+    with pytest.raises(DatasetError, match="lacks pad_wafers"):
+        MetrologyTask().evaluate(
+            session, replace(traces, variables=("a", "pressure_kpa", "flow_ml_min"))
+        )
     with pytest.raises(DatasetError, match="no run has a measured value"):
         MetrologyTask().evaluate(session, replace(traces, target=np.full(5, np.nan)))
     with pytest.raises(DatasetError, match="no thread has 20"):
         MetrologyTask().train(traces, seed=0, code_version="x", on_progress=lambda share: None)
+
+
+def test_the_order_of_columns_does_not_matter(session):
+    traces = polishing(25, threads=2, seed=5)
+    turned = replace(
+        traces,
+        variables=traces.variables[::-1],
+        runs=tuple(replace(run, values=run.values[:, ::-1]) for run in traces.runs),
+    )
+    task = MetrologyTask()
+    assert task.evaluate(session, turned).rmse == task.evaluate(session, traces).rmse
 
 
 def test_a_file_that_says_something_else_is_not_served(trained, tmp_path):
@@ -167,8 +179,10 @@ def test_known_rows_are_all_that_counts():
 
 
 def test_late_measurements_are_used_when_they_are_there_and_not_before():
-    order = np.arange(60.0)
-    said = Predictions(np.zeros(60), np.full(60, 1.0), np.full(60, 5.0), order, np.full(60, "a"))
-    told = corrected_late(said, 2)
-    assert told.predicted[:3].tolist() == [0.0, 0.0, LateCorrection().learned(0, 1, 5).offset]
+    same = {"order": np.arange(60.0), "thread": np.full(60, "a"), "group": np.full(60, "lot")}
+    said = Predictions(
+        predicted=np.zeros(60), half_width=np.full(60, 1.0), target=np.full(60, 5.0), **same
+    )
+    told = corrected_late(said)
+    assert told.predicted[:3].tolist() == [0.0, 0.0, 0.0]
     assert abs(told.predicted[-1] - 5.0) < 0.1
