@@ -9,7 +9,7 @@ One definition for training and evaluation. All of it is robust to what sensors 
 | gaps: single samples are missing | no settling where the gap is; the rest as usual |
 | missing: over half of a variable's samples in a step | the variable is not judged there |
 | stuck: one value all along, where it usually moves | named as stuck; not judged there |
-| coarse: steps of its reading exceed its noise | its level may move by the rounding (`Layout.floors`) |
+| coarse: its reading's steps exceed its noise | its level may move by rounding (`floors`) |
 
 Not judged means NaN, which the detector takes as "nothing known" and not as "normal".
 """

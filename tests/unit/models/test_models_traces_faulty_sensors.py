@@ -148,6 +148,16 @@ def test_late_samples_move_no_level(model):
     np.testing.assert_array_equal(plain[same], shifted[same])
 
 
+def test_a_late_first_step_has_neither_settling_nor_duration(model):
+    found, _ = measure(late(etch_run(np.random.default_rng(3))), model.layout)
+    unknown = {
+        (feature.step, feature.statistic)
+        for feature, value in zip(model.layout.features(), found, strict=True)
+        if np.isnan(value)
+    }
+    assert unknown == {(4, "settling"), (4, "duration")}
+
+
 def test_one_spike_moves_no_level(model):
     run = etch_run(np.random.default_rng(4))
     values = run.values.copy()
