@@ -119,8 +119,10 @@ def chart_points(
         rules: tuple[str, ...] = ()
         if index >= first:
             rules = (("limit",) if value > upper else ()) if one_sided else broken(z[: index + 1])
-        parts = np.abs(np.random.default_rng(index).normal(1, 0.3, len(contributions)))
-        parts *= value / max(parts.sum(), 1) * (np.arange(len(contributions)) == 0) + 0.4
+        # The first variable is the one that moved.
+        parts = np.random.default_rng(index).uniform(0.5, 1.0, len(contributions))
+        parts[:1] += 9.0
+        parts *= value / max(float(parts.sum()), 1.0)
         events.append(
             ChartPoint(
                 event_id=f"{chart_id(kind, module, parameter)}-{index}",
@@ -217,7 +219,7 @@ def metrology_events(wafers: int = 50) -> list[Event]:
                 **here,
             )
         )
-        if index % 2 == 1:
+        if index % 5 in (0, 2, 4):
             values = true + rng.normal(0, 0.6, 9)
             events.append(
                 Metrology(

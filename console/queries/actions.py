@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from console import tables
 from console.snapshots import ACTION_RANK
@@ -16,6 +16,7 @@ __all__ = ["action_view", "alert_actions", "list_actions"]
 
 # Below what either database takes as parameters of one statement.
 _CHUNK = 500
+_WAITING = case((tables.actions.c.status == "proposed", 0), else_=1)
 
 
 def action_view(
@@ -74,7 +75,7 @@ def list_actions(
     limit: int = 50,
     offset: int = 0,
 ) -> Page[ActionView]:
-    """All actions, the latest first."""
+    """All actions: those that wait for a decision first, then the latest."""
     table = tables.actions
     conditions: list[ColumnElement[bool]] = []
     if status:
@@ -90,7 +91,7 @@ def list_actions(
     rows = connection.execute(
         select(table.c.action_id, table.c.alert_id, table.c.body, table.c.received_ms)
         .where(*conditions)
-        .order_by(table.c.received_ms.desc(), table.c.action_id)
+        .order_by(_WAITING, table.c.received_ms.desc(), table.c.time_ms.desc(), table.c.action_id)
         .limit(limit)
         .offset(offset)
     ).all()

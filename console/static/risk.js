@@ -11,9 +11,9 @@ function history(figure) {
   const half = Number(figure.dataset.half);
   const at = new Map(steps.map(([sequence], index) => [sequence, index]));
   const every = Math.max(Math.ceil(steps.length / 8), 1);
-  const width = 560;
+  const width = Number(figure.dataset.width);
   const { svg, sx, sy } = frame({
-    width, height: 230, right: 74, x: [-0.2, Math.max(steps.length - 0.8, 1)], y: [0, 100], xLabel: say("risk.step"), yLabel: say("risk.percent"),
+    width, height: 220, right: 74, x: [-0.2, Math.max(steps.length - 0.8, 1)], y: [0, 100], xLabel: say("risk.step"), yLabel: say("risk.percent"),
     label: say("risk.label"), xTicks: steps.map(([, step], index) => [index, step]).filter((_, index) => index % every === 0),
   });
   svg.append(node("line", { class: "half", x1: sx(-0.2), x2: width - 74, y1: sy(100 * half), y2: sy(100 * half) }));
@@ -34,10 +34,13 @@ function history(figure) {
   }
   // Names at the ends of the lines, from the top, none over another.
   const few = lines.length <= NAMED;
+  const named = ends.filter((one) => one.high || few).sort((one, other) => one.y - other.y).slice(0, NAMED);
   let above = -Infinity;
-  for (const end of ends.filter((one) => one.high || few).sort((one, other) => one.y - other.y).slice(0, NAMED)) {
-    const y = Math.max(end.y + 4, above + 11);
-    above = y;
+  for (const end of named) above = end.at = Math.max(end.y + 4, above + 11);
+  let below = sy(0) + 3;
+  for (const end of [...named].reverse()) { end.at = Math.min(end.at, below); below = end.at - 11; }
+  for (const end of named) {
+    const y = end.at;
     svg.append(node("text", { x: end.x + 7, y, class: "strong" }, few ? end.name : say("risk.slot", { n: end.name })));
   }
   figure.replaceChildren(svg);

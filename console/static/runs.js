@@ -1,7 +1,7 @@
 // Run-to-run: output against target, set point, disturbance and gain ratio, run by run.
 
 import { say } from "./strings.js";
-import { extent, frame, node, path, short } from "./svg.js";
+import { extent, frame, node, path, short, timeTicks } from "./svg.js";
 import { labelOf } from "./traces.js";
 
 const SIZE = { width: 520, height: 210, right: 70 };
@@ -38,14 +38,14 @@ function draw(figure) {
   // The border of stability is shown where the ratio comes near it, and said in words otherwise.
   const high = Math.max(...values.filter((value) => value !== null), 1);
   const shown = lines.filter(([name, level]) => name !== "border" || level < 2.5 * high);
-  const every = Math.max(Math.ceil(runs.length / 6), 1);
   const { svg, sx, sy } = frame({
     ...SIZE, x: [-0.5, Math.max(runs.length + 0.5, 9.5)], y: extent([...wanted, ...shown.map(([, level]) => level)]), xLabel: say("r2r.run"), yLabel: chart.axis(figure),
-    label: say(`r2r.${what}`), xTicks: clock.map((text, at) => [at, text]).filter((_, at) => at % every === 0),
+    label: say(`r2r.${what}`), xTicks: timeTicks(clock, 5),
   });
   let above = -Infinity;
   for (const [name, level] of [...shown].sort((one, other) => other[1] - one[1])) {
     svg.append(node("line", { class: name === "border" ? "limit" : "center", x1: sx(-0.5), x2: SIZE.width - SIZE.right, y1: sy(level), y2: sy(level) }));
+    if (name === "zero") continue;
     const y = Math.max(sy(level) + 4, above + 11);
     above = y;
     svg.append(node("text", { x: SIZE.width - SIZE.right + 4, y, class: "strong" }, say(`r2r.${name}`, { value: short(level) })));

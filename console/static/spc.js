@@ -2,11 +2,11 @@
 // named. The same drawing in two sizes.
 
 import { say, ruleName } from "./strings.js";
-import { extent, frame, node, path, short, textWidth } from "./svg.js";
+import { extent, frame, node, path, short, textWidth, timeTicks } from "./svg.js";
 import { labelOf } from "./traces.js";
 
 const SIZES = {
-  small: { width: 330, height: 158, right: 52, ticks: 4, zones: false },
+  small: { width: 330, height: 158, right: 52, ticks: 3, zones: false },
   large: { width: 800, height: 330, right: 84, ticks: 9, zones: true },
 };
 // Zones at one and two sigmas are what the run rules of these are about.
@@ -53,11 +53,10 @@ export function control(figure, shared = null) {
   const { kind, parameter } = figure.dataset;
   const size = SIZES[figure.dataset.size];
   const count = points.length;
-  const every = Math.max(Math.ceil(count / size.ticks), 1);
-  const { svg, sx, sy, left, top, bottom } = frame({
+  const { svg, sx, sy, top, bottom } = frame({
     width: size.width, height: size.height, right: size.right, x: [-0.5, Math.max(count - 0.5, 9.5)], y: shared ?? extent(levelsOf(points)),
     xLabel: say("spc.time"), yLabel: yLabel(kind, parameter), label: say("spc.label", { parameter: parameter || say(`chart.${kind}`), n: count }),
-    xTicks: clock.map((text, at) => [at, text]).filter((_, at) => at % every === 0 && at < count - every / 3),
+    xTicks: timeTicks(clock, size.ticks),
   });
   const floor = size.height - bottom;
   for (const [from, to] of stretches(points, (point) => point.phase)) {
@@ -71,7 +70,6 @@ export function control(figure, shared = null) {
     for (const sigmas of [-2, -1, 1, 2]) {
       svg.append(node("path", { class: "zone", d: steps(points, (point) => point.center + sigmas * point.sigma, sx, sy) }));
       const y = sy(last.center + sigmas * last.sigma);
-      svg.append(node("text", { x: left - 3, y: y + 3.5, class: "zone-name" }, ""));
       if (sigmas > 0) svg.append(node("text", { x: size.width - size.right + 4, y: y + 3.5, class: "zone-name" }, `${sigmas} σ`));
     }
   }
@@ -82,7 +80,7 @@ export function control(figure, shared = null) {
   for (const [name, value] of names) {
     const y = Math.max(sy(value) + 4, above + 11);
     above = y;
-    svg.append(node("text", { x: size.width - size.right + 4, y, class: "strong" }, size.zones ? `${name} ${short(value)}` : `${name} ${short(value)}`));
+    svg.append(node("text", { x: size.width - size.right + 4, y, class: "strong" }, `${name} ${short(value)}`));
   }
   svg.append(node("path", { class: "run", d: path(points.map((point, at) => [sx(at), sy(point.value)])) }));
   let free = -Infinity;

@@ -2,7 +2,7 @@
 // against the other.
 
 import { say } from "./strings.js";
-import { extent, frame, node, path, short } from "./svg.js";
+import { extent, frame, node, path, short, timeTicks } from "./svg.js";
 import { labelOf } from "./traces.js";
 
 function mark(point, x, y, text) {
@@ -24,11 +24,10 @@ function overTime(figure, points) {
   const large = figure.dataset.virtual === "large";
   const width = large ? 1000 : 440;
   const height = large ? 270 : 200;
-  const every = Math.max(Math.ceil(points.length / (large ? 10 : 5)), 1);
   const all = points.flatMap((point) => [point.low, point.high, point.measured]);
   const { svg, sx, sy, bottom } = frame({
     width, height, x: [-0.5, Math.max(points.length - 0.5, 9.5)], y: extent(all), xLabel: say("vm.time"), yLabel: labelOf(figure.dataset.parameter),
-    label: say("vm.label", { parameter: figure.dataset.parameter }), right: 12, xTicks: clock.map((text, at) => [at, text]).filter((_, at) => at % every === 0),
+    label: say("vm.label", { parameter: figure.dataset.parameter }), right: 12, xTicks: timeTicks(clock, large ? 10 : 4),
   });
   const up = points.flatMap((point, at) => [[sx(at - 0.5), sy(point.high)], [sx(at + 0.5), sy(point.high)]]);
   const down = points.flatMap((point, at) => [[sx(at - 0.5), sy(point.low)], [sx(at + 0.5), sy(point.low)]]).reverse();
@@ -48,16 +47,16 @@ function overTime(figure, points) {
 
 function scatter(figure, points) {
   const pairs = points.filter((point) => point.measured !== null && !point.unlike);
-  const range = extent(pairs.flatMap((point) => [point.predicted, point.measured, point.low, point.high]));
+  const range = extent((pairs.length ? pairs : points).flatMap((point) => [point.predicted, point.measured, point.low, point.high]));
   const label = labelOf(figure.dataset.parameter);
   const { svg, sx, sy } = frame({
-    width: 440, height: 330, right: 16, x: range, y: range, xLabel: say("vm.foretold", { parameter: label }), yLabel: say("vm.measured", { parameter: label }),
+    width: 560, height: 360, right: 16, x: range, y: range, xLabel: say("vm.foretold", { parameter: label }), yLabel: say("vm.measured", { parameter: label }),
     label: say("vm.scatter", { parameter: figure.dataset.parameter }),
   });
   svg.append(node("line", { class: "limit", x1: sx(range[0]), y1: sy(range[0]), x2: sx(range[1]), y2: sy(range[1]) }));
   for (const point of pairs) svg.append(node("line", { class: "whisker", x1: sx(point.low), x2: sx(point.high), y1: sy(point.measured), y2: sy(point.measured) }));
   for (const point of pairs) svg.append(mark(point, sx(point.predicted), sy(point.measured), words(point)));
-  if (!pairs.length) svg.append(node("text", { x: 240, y: 150, "text-anchor": "middle" }, say("vm.nothing")));
+  if (!pairs.length) svg.append(node("text", { x: 300, y: 160, "text-anchor": "middle" }, say("vm.nothing")));
   figure.replaceChildren(svg);
 }
 
