@@ -41,7 +41,7 @@ function history(figure) {
   for (const end of [...named].reverse()) { end.at = Math.min(end.at, below); below = end.at - 11; }
   for (const end of named) {
     const y = end.at;
-    svg.append(node("text", { x: end.x + 7, y, class: "strong" }, few ? end.name : say("risk.slot", { n: end.name })));
+    svg.append(node("text", { x: end.x + 7, y, class: "strong" }, figure.dataset.names === "slot" ? say("risk.slot", { n: end.name }) : end.name));
   }
   figure.replaceChildren(svg);
 }
