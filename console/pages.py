@@ -9,7 +9,17 @@ from starlette.responses import HTMLResponse, Response
 from console.api.alerts import Offset, StateFilter, Text, states_for
 from console.api.system import health_view, model_views
 from console.api.wafers import Moment, Share
-from console.queries import actions, alerts, automation, charts, equipment, overview, risks, wafers
+from console.queries import (
+    actions,
+    alerts,
+    automation,
+    charts,
+    equipment,
+    overview,
+    risks,
+    virtual,
+    wafers,
+)
 from console.rendering import render
 from console.services import Services, Speaks, Using
 from console.strings import Strings
@@ -194,6 +204,7 @@ def wafer(
             title=substrate_id,
             wafer=found,
             risks=risks.wafer_risks(connection, site, substrate_id),
+            foretold=virtual.foretold(connection, site, substrate_id),
             at_risk=risks.AT_RISK,
             ranked=sorted(found.probabilities.items(), key=lambda one: -one[1]),
         )

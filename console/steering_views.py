@@ -12,6 +12,7 @@ __all__ = [
     "ChartPointView",
     "ChartView",
     "ContributionView",
+    "ForetoldView",
     "LotDetail",
     "LotRisk",
     "LotStep",
@@ -180,6 +181,20 @@ class VirtualPoint(View):
     high: float
     unlike: bool
     measured: float | None
+
+
+class ForetoldView(View):
+    """A measurement foretold of one wafer."""
+
+    time_ms: int
+    module: str
+    step: str
+    parameter: str
+    predicted: float
+    low: float
+    high: float
+    coverage: float
+    unlike: bool
 
 
 class VirtualDetail(VirtualPlace):

@@ -13,6 +13,7 @@ from console.services import Using
 from console.steering_views import (
     ChartCard,
     ChartDetail,
+    ForetoldView,
     LotDetail,
     LotRisk,
     R2rThread,
@@ -81,6 +82,13 @@ def wafer_risks(services: Using, site: str, substrate_id: str) -> list[RiskStep]
     """What one wafer was expected to show after each step so far."""
     with services.read() as connection:
         return risks.wafer_risks(connection, site, substrate_id)
+
+
+@router.get("/wafers/{site}/{substrate_id:path}/virtual-metrology")
+def wafer_virtual(services: Using, site: str, substrate_id: str) -> list[ForetoldView]:
+    """What was foretold of one wafer."""
+    with services.read() as connection:
+        return virtual.foretold(connection, site, substrate_id)
 
 
 @router.get("/charts")

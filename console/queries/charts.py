@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from console import tables
 from console.steering_views import (
@@ -163,11 +163,11 @@ def chart_counts(connection: Connection) -> dict[tuple[str, str], tuple[int, int
     return {(site, module): (count, out) for site, module, count, out in rows}
 
 
-def _card(connection: Connection, row: Row[Any], recent: int = RECENT) -> ChartCard:
+def _card(connection: Connection, row: Any, recent: int = RECENT) -> ChartCard:
     points = chart_points(connection, row.site, row.chart_id, recent) if recent else []
     return ChartCard(**_fields(row), recent=points)
 
 
-def _fields(row: Row[Any]) -> dict[str, Any]:
+def _fields(row: Any) -> dict[str, Any]:
     fields = {name: row._mapping[name] for name in ChartView.model_fields}
     return fields | {"rules": json.loads(row.rules), "enabled": json.loads(row.enabled)}

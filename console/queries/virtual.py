@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from console import tables
-from console.steering_views import VirtualDetail, VirtualPlace, VirtualPoint
+from console.steering_views import ForetoldView, VirtualDetail, VirtualPlace, VirtualPoint
 from console.views import Page
 
-__all__ = ["list_places", "place_detail", "wilson"]
+__all__ = ["foretold", "list_places", "place_detail", "wilson"]
 
 # Coverage is judged on the wafers that are drawn, so that the figure and the picture agree.
 POINTS = 300
@@ -91,6 +91,20 @@ def place_detail(
         **_judged(history),
     )
     return VirtualDetail(**place.model_dump(), history=history)
+
+
+def foretold(connection: Connection, site: str, substrate_id: str) -> list[ForetoldView]:
+    """What was foretold of one wafer, oldest first."""
+    rows = connection.execute(
+        select(_v)
+        .where(_v.c.site == site, _v.c.substrate_id == substrate_id)
+        .order_by(_v.c.time_ms, _v.c.event_id)
+        .limit(100)
+    )
+    return [
+        ForetoldView(**{name: row._mapping[name] for name in ForetoldView.model_fields})
+        for row in rows
+    ]
 
 
 def _with_measured(site: str, module: str, step: str, parameter: str) -> Select[Any]:

@@ -326,4 +326,7 @@ def test_tables_as_csv(looking):
 def test_the_risk_of_a_wafer_is_on_its_page_before_any_step_is_known(looking):
     text = looking.get(f"/wafers/{SITE}/L0003.04").text
     assert "data-risk" in text
+    (one,) = looking.get(f"/api/v1/wafers/{SITE}/{substrate(43)}/virtual-metrology").json()
+    assert one["unlike"] is True
+    assert "do not rely on it" in looking.get(f"/wafers/{SITE}/{substrate(43)}").text
     assert "ETCH-04/B" in text
