@@ -14,6 +14,8 @@ from console.steering_rows import (
     switch_rows,
     virtual_rows,
 )
+from console.storable import check_storable
+from console.times import LATEST_MS
 from console.upsert import Row
 from contracts.errors import TraceError
 from contracts.events import (
@@ -50,10 +52,16 @@ def rows_of(event: Event, record: Record) -> Rows:
     """What to store of one event.
 
     Raises:
-        DataError: the event contradicts itself (an array that is no map, say).
+        DataError: the event contradicts itself (an array that is no map, say), or has names, numbers
+            or a time that nothing can show.
     """
+    if not 0 <= event.time_ms <= LATEST_MS:
+        raise DataError(f"{event.ce_type} {event.event_id} is of no time: {event.time_ms} ms")
     handler = _HANDLERS.get(type(event))
-    return handler(event, record) if handler else []
+    rows = handler(event, record) if handler else []
+    for table, row in rows:
+        check_storable(table, row)
+    return rows
 
 
 def _wafer_row(

@@ -1,5 +1,6 @@
 """The pages of what steers the process: lots at risk, charts, virtual metrology, run-to-run."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -23,6 +24,8 @@ _PLACES_A_PAGE = 12
 _THREADS_A_PAGE = 50
 # What is seen of a module at a glance; the rest is a click away.
 _CHARTS_OF_A_MODULE = 12
+# A pattern below this for every wafer would be a row of empty cells.
+_WORTH_A_ROW = 0.005
 
 
 @router.get("/lots")
@@ -73,10 +76,7 @@ def lot(
         if found is None:
             return missing(request, services, connection, strings, f"{site}/{lot_id}")
         last = {one.substrate_id: one.risk.probabilities for one in found.slots}
-        ranked = sorted(
-            found.patterns,
-            key=lambda name: -max(one.get(name, 0.0) for one in last.values()),
-        )
+        ranked = sorted(found.patterns, key=lambda name: -_at_most(last.values(), name))
         return render(
             request,
             services,
@@ -87,9 +87,14 @@ def lot(
             title=strings("wafers.lot", lot=lot_id),
             lot=found,
             patterns=ranked,
+            shown=[name for name in ranked if _at_most(last.values(), name) >= _WORTH_A_ROW],
             chosen=pattern if pattern in found.patterns else "",
             at_risk=risks.AT_RISK,
         )
+
+
+def _at_most(wafers: Iterable[Mapping[str, float]], pattern: str) -> float:
+    return max((one.get(pattern, 0.0) for one in wafers), default=0.0)
 
 
 @router.get("/equipment/{site}/{module:path}")

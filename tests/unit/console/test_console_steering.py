@@ -93,6 +93,24 @@ def test_a_chart_without_false_alarms_has_an_endless_arl(engine):
     assert found.upper == 326.0
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"chart_id": "c" * 201},
+        {"parameter": "a\x00b"},
+        {"points": 2**31},
+        {"time_ms": 2**63},
+        {"time_ms": 10**15},
+    ],
+    ids=["long", "nul", "points", "time", "far"],
+)
+def test_what_no_database_keeps_does_not_stop_the_rest(engine, changed):
+    point = sample_events()[ChartPoint.ce_type]
+    put(engine, [msgspec.structs.replace(point, **changed)])
+    put(engine, [msgspec.structs.replace(point, chart_id="c" * 200, event_id="x")])
+    assert count(engine, tables.charts) == count(engine, tables.chart_points) == 1
+
+
 # Risk
 
 
