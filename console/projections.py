@@ -17,7 +17,7 @@ from console.steering_rows import (
 from console.storable import check_storable
 from console.times import LATEST_MS
 from console.upsert import Row
-from contracts.errors import TraceError
+from contracts.errors import DataError, TraceError
 from contracts.events import (
     Action,
     ActionEffect,
@@ -52,8 +52,8 @@ def rows_of(event: Event, record: Record) -> Rows:
     """What to store of one event.
 
     Raises:
-        DataError: the event contradicts itself (an array that is no map, say), or has names, numbers
-            or a time that nothing can show.
+        DataError: the event contradicts itself (an array that is no map, say), or has names,
+            numbers or a time that nothing can show.
     """
     if not 0 <= event.time_ms <= LATEST_MS:
         raise DataError(f"{event.ce_type} {event.event_id} is of no time: {event.time_ms} ms")
