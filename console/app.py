@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
-from console import pages, problems, rendering
-from console.api import alerts, events, system, upkeep, wafers
+from console import pages, problems, rendering, steering_pages
+from console.api import alerts, events, export, steering, system, upkeep, wafers
 from console.deps import ConsoleDeps
 from console.metrics import exposition
 from console.security import Guard
@@ -61,8 +61,10 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
     app.state.services = services
     app.add_middleware(Guard, allowed_hosts=tuple(deps.allowed_hosts))
     problems.install(app, rendering.problem_page)
-    for part in (alerts, events, system, upkeep, wafers):
+    # Steering before wafers: its address of a wafer's risks is the longer one.
+    for part in (alerts, events, export, steering, system, upkeep, wafers):
         app.include_router(part.router)
+    app.include_router(steering_pages.router)
     app.include_router(pages.router)
 
     @app.get("/healthz", include_in_schema=False)

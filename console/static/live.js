@@ -95,7 +95,7 @@ export function goLive(hydrate) {
   const lost = document.getElementById("connection");
   const stream = new EventSource(`/api/v1/events?after=${document.body.dataset.change}`);
   const changed = (topic) => { pending.add(topic); if (!busy) schedule(hydrate); };
-  for (const topic of ["alerts", "actions", "wafers", "equipment", "labels", "health"]) {
+  for (const topic of ["alerts", "actions", "wafers", "equipment", "risks", "charts", "labels", "health"]) {
     stream.addEventListener(topic, () => changed(topic));
   }
   stream.addEventListener("reset", () => changed("all"));
