@@ -26,6 +26,7 @@ COMMANDS = (
     "evaluate",
     "retrain",
     "models",
+    "backup",
     "bench",
     "doctor",
 )

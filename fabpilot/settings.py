@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from contracts.errors import ConfigError
 from contracts.ids import check_site
 from serving.device import Device
+from streaming.embedded import Retention
 from streaming.open import KafkaAccess
 
 __all__ = ["Settings", "load_settings"]
@@ -35,6 +36,13 @@ class Settings(BaseSettings):
         default="",
         description="The log: embedded:PATH, kafka://HOST:PORT[,…], or kafka+tls://HOST:PORT[,…]."
         " Default: embedded in home.",
+    )
+    retention_h: int = Field(
+        default=168,
+        ge=0,
+        le=100_000,
+        description="Hours that an embedded log keeps telemetry and predictions; alerts, actions"
+        " and labels are kept for ever. 0: everything is. Kafka's topics have their own retention.",
     )
     kafka_ca_file: Path | None = Field(
         default=None,
@@ -143,6 +151,11 @@ class Settings(BaseSettings):
     def log_url(self) -> str:
         """The log, with the default filled in."""
         return self.log or f"embedded:{self.home / 'log.db'}"
+
+    @property
+    def retention(self) -> Retention:
+        """What an embedded log forgets."""
+        return Retention(self.retention_h)
 
     @property
     def database_url(self) -> str:

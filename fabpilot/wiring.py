@@ -54,7 +54,7 @@ def open_site_log(
         LogUnavailableError: the log does not answer.
         LogError, ConfigError: it cannot be used as it is.
     """
-    log = open_log(settings.log_url, settings.kafka_access, stop=stop)
+    log = open_log(settings.log_url, settings.kafka_access, stop=stop, retention=settings.retention)
     patience = Patience("the log", stop) if wait and stop is not None else None
     while True:
         try:

@@ -10,7 +10,7 @@ import msgspec
 from pydantic import SecretStr
 
 from contracts.errors import ConfigError
-from streaming.embedded import EmbeddedLog
+from streaming.embedded import EmbeddedLog, Retention
 from streaming.log import Log
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ class KafkaAccess(msgspec.Struct, frozen=True):
 
 
 def open_log(
-    url: str, access: KafkaAccess | None = None, *, stop: threading.Event | None = None
+    url: str,
+    access: KafkaAccess | None = None,
+    *,
+    stop: threading.Event | None = None,
+    retention: Retention | None = None,
 ) -> Log:
     """The log that `url` names. Nothing is connected or made yet.
 
@@ -52,6 +56,7 @@ def open_log(
         url: `embedded:PATH`, `kafka://HOST:PORT[,HOST:PORT...]`, or `kafka+tls://...`.
         access: for Kafka.
         stop: of this process: once set, no call waits for Kafka for more than a few seconds.
+        retention: of an embedded log; Kafka's topics have their own.
 
     Raises:
         ConfigError: it is neither, or Kafka is named and its client is not installed or `access`
@@ -59,7 +64,7 @@ def open_log(
     """
     kind, _, rest = url.partition(":")
     if kind == "embedded" and rest:
-        return EmbeddedLog(Path(rest).expanduser())
+        return EmbeddedLog(Path(rest).expanduser(), retention=retention)
     cluster = kafka_cluster(url, access or KafkaAccess())
     if cluster is not None:
         from streaming.kafka import KafkaLog

@@ -155,7 +155,7 @@ def _check_port(port: int) -> None:
 
 
 def _unused_site(settings: Settings) -> str:
-    log = open_log(settings.log_url, settings.kafka_access)
+    log = open_log(settings.log_url, settings.kafka_access, retention=settings.retention)
     try:
         taken = set(sites(log))
     finally:

@@ -67,7 +67,7 @@ def tail(
     stop = stop_event()
     if site is not None:
         check_site(site)
-    log = open_log(settings.log_url, settings.kafka_access)
+    log = open_log(settings.log_url, settings.kafka_access, retention=settings.retention)
     try:
         topics = _topics(log, stream, site)
         if not topics and not until_end:

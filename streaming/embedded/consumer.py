@@ -11,6 +11,7 @@ from streaming.deadline import Deadline
 from streaming.embedded import groups
 from streaming.embedded.file import LogFile
 from streaming.embedded.records import Catalogue, fetch, publish
+from streaming.embedded.retention import Retention
 from streaming.in_flight import InFlight
 from streaming.liveness import process_name
 from streaming.log import Offsets
@@ -36,6 +37,7 @@ class EmbeddedConsumer:
         group: str,
         topics: Iterable[str],
         session_timeout_ms: int,
+        retention: Retention,
     ) -> None:
         self._file = file
         self._catalogue = catalogue
@@ -43,6 +45,7 @@ class EmbeddedConsumer:
         self._group = group
         self._topics = frozenset(topics)
         self._session_timeout_ms = session_timeout_ms
+        self._retention = retention
 
         self._member = ""
         self._generation = -1
@@ -109,6 +112,7 @@ class EmbeddedConsumer:
                 connection, self._group, {self._ids[p]: offset for p, offset in offsets.items()}
             )
             groups.keep_alive(connection, self._member, now_ms)
+            self._retention.sweep(connection, now_ms)
         self._seen_ms = now_ms
         self._in_flight.committed(offsets)
 

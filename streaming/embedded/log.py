@@ -12,6 +12,7 @@ from streaming.embedded.consumer import EmbeddedConsumer
 from streaming.embedded.file import LogFile
 from streaming.embedded.reader import EmbeddedReader
 from streaming.embedded.records import Catalogue, first_since, publish
+from streaming.embedded.retention import Retention, first_kept
 from streaming.log import Offsets
 
 __all__ = ["EmbeddedLog"]
@@ -29,6 +30,7 @@ class EmbeddedLog:
         clock: stamps records and judges who is alive.
         session_timeout_ms: how long a silent group member keeps its partitions.
         synchronous: SQLite's; FULL survives a power cut, NORMAL only a killed process.
+        retention: what is forgotten, and when.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class EmbeddedLog:
         clock: Clock | None = None,
         session_timeout_ms: int = SESSION_TIMEOUT_MS,
         synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        retention: Retention | None = None,
     ) -> None:
         self._file = LogFile(path, synchronous=synchronous)
         self._catalogue = Catalogue()
         self._clock = clock or SystemClock()
         self._session_timeout_ms = session_timeout_ms
+        self._retention = retention or Retention()
 
     def create_topics(self, topics: Mapping[str, int]) -> None:
         """Make the topics that are missing; name to number of partitions.
@@ -90,7 +94,9 @@ class EmbeddedLog:
                     "INSERT OR REPLACE INTO sources (source, position) VALUES (?, ?)",
                     (source, position),
                 )
-            publish(connection, self._catalogue, messages, self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            publish(connection, self._catalogue, messages, now_ms)
+            self._retention.sweep(connection, now_ms)
         return True
 
     def position(self, source: str) -> int | None:
@@ -129,7 +135,13 @@ class EmbeddedLog:
     def consumer(self, group: str, topics: Iterable[str]) -> EmbeddedConsumer:
         """A member of `group`, starting where the group stopped, or at the beginning."""
         return EmbeddedConsumer(
-            self._file, self._catalogue, self._clock, group, topics, self._session_timeout_ms
+            self._file,
+            self._catalogue,
+            self._clock,
+            group,
+            topics,
+            self._session_timeout_ms,
+            self._retention,
         )
 
     def start_group(self, group: str, offsets: Offsets) -> bool:
@@ -146,7 +158,12 @@ class EmbeddedLog:
         with self._file.reading() as connection:
             ids = self._catalogue.ids(connection, topics)
             offsets = groups.group_offsets(connection, group)
-        return {p: offsets[i] for p, i in ids.items() if i in offsets}
+            # What was forgotten unread is done with: nobody can do it any more.
+            return {
+                p: max(offsets[i], first_kept(connection, i))
+                for p, i in ids.items()
+                if i in offsets
+            }
 
     def close(self) -> None:
         """Let go of everything. May be called twice."""

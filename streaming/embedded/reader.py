@@ -7,6 +7,7 @@ from contracts.records import Record, TopicPartition
 from streaming.deadline import Deadline
 from streaming.embedded.file import LogFile
 from streaming.embedded.records import Catalogue, fetch
+from streaming.embedded.retention import first_kept
 from streaming.log import Offsets
 
 __all__ = ["EmbeddedReader"]
@@ -60,8 +61,11 @@ class EmbeddedReader:
     def positions(self) -> dict[TopicPartition, int]:
         """Next offset to be returned by `poll`, per partition."""
         with self._file.reading() as connection:
-            for partition in self._catalogue.ids(connection, self._topics):
-                self._positions.setdefault(partition, self._start.get(partition, 0))
+            for partition, partition_id in self._catalogue.ids(connection, self._topics).items():
+                at = self._positions.setdefault(partition, self._start.get(partition, 0))
+                # Past what was forgotten, or a partition that is empty would never be read to its
+                # end.
+                self._positions[partition] = max(at, first_kept(connection, partition_id))
         return dict(self._positions)
 
     def close(self) -> None:
