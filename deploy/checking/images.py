@@ -1,5 +1,6 @@
 """Images for a check: ours from the Dockerfile, and stand-ins where no registry can be reached."""
 
+import re
 import shutil
 import tempfile
 from contextlib import suppress
@@ -17,22 +18,17 @@ _ORDER = ("python", "kafka", "postgres", "prometheus", "grafana")
 _BUILD_S = 3600.0
 
 
-def _names(files: list[Path]) -> dict[str, str]:
-    """The full names of third parties' images, by the folder of their stand-in."""
-    words = " ".join(file.read_text() for file in files).split()
-    found = {}
-    for word in words:
-        name, _, tag = word.partition(":")
-        folder = name.rpartition("/")[2]
-        if tag and folder in _ORDER:
-            place = name if "/" in name else f"library/{name}"
-            found[folder] = f"docker.io/{place}:{tag}"
-    return found
-
-
 def third_party() -> dict[str, str]:
-    """What docker-compose.yml and the Dockerfile ask for of others, by short name."""
-    return _names([ROOT / "docker-compose.yml", ROOT / "deploy" / "Dockerfile"])
+    """What docker-compose.yml and the Dockerfile take from others: full names by short ones."""
+    asked = []
+    for file in (ROOT / "docker-compose.yml", ROOT / "deploy" / "Dockerfile"):
+        asked += re.findall(r"^(?: +image:|FROM) +(\S+:\S+)", file.read_text(), re.MULTILINE)
+    found = {}
+    for name in asked:
+        folder = name.partition(":")[0].rpartition("/")[2]
+        if folder in _ORDER:
+            found[folder] = f"docker.io/{'' if '/' in name else 'library/'}{name}"
+    return found
 
 
 def build_stand_ins(cache: Path) -> None:

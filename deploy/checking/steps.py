@@ -222,7 +222,7 @@ class Steps:
         return {
             "up": seen,
             "rules": sum(len(group["rules"]) for group in rules),
-            "rules_unhealthy": [
+            "rules_in_error": [
                 rule["name"]
                 for group in rules
                 for rule in group["rules"]
