@@ -184,19 +184,14 @@ def _repository(
     settings: Settings, model: str | None, stop: threading.Event, *, wait: bool
 ) -> ModelRepository:
     """The model that shall serve. A service waits for a registry's server to have one."""
-    wait = wait and settings.mlflow_uri.startswith("http")
-    patience = Patience("a model in the registry", stop)
-    while True:
-        try:
-            repository = open_repository(settings, model, threads=1, go_on=True)
-        except RegistryError as error:
-            if not wait:
-                raise
-            if not patience.wait(error):
-                raise typer.Exit(0) from error
-        else:
-            patience.over()
-            return repository
+    patience = Patience("a model in the registry", stop) if wait else None
+    try:
+        return open_repository(settings, model, threads=1, go_on=True, patience=patience)
+    except RegistryError:
+        if patience is not None and stop.is_set():
+            # Told to stop while it waited: there is nothing in hand.
+            raise typer.Exit(0) from None
+        raise
 
 
 def _behind(log: Log, group: str, topics: list[str]) -> int:

@@ -8,10 +8,13 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+import structlog
 
 from contracts.codec import encode
 from contracts.errors import ConfigError
+from contracts.events import Alert
 from fabpilot.metrics import ControllerMetrics, ProcessorMetrics
 from fabpilot.monitor import Monitor
 from fabpilot.probe import main, probe
@@ -21,6 +24,7 @@ from streaming.deadline import Deadline
 from streaming.embedded import EmbeddedLog
 from streaming.processor import Processor
 from tests.control_streams import prediction
+from tests.factories import sample_events
 from tests.stream_helpers import MAPS, handle, junk, publish, wafer
 
 WHERE = '{group="g",site="kr1"}'
@@ -194,3 +198,23 @@ def test_a_slow_or_silent_client_does_not_hold_up_the_others() -> None:
 
         with socket.create_connection(("127.0.0.1", port)):
             assert json.loads(get(port, "/healthz")[1])["ok"]
+
+
+def test_one_wafer_has_one_trace_id_from_its_map_to_its_alert() -> None:
+    tested = wafer(1)
+    header_of = dict(encode(tested).headers)["traceparent"].decode()
+    processor = ProcessorMetrics(Monitor(Settings(), "processor"), "g", "kr1")
+    controller = ControllerMetrics(Monitor(Settings(), "controller"), "controller.kr1", "kr1")
+    seen = prediction(tested.substrate_id, ("Scratch",), 0, "l")
+    fine = prediction("w-2", (), 0, "l")
+    alert = sample_events()["fabpilot.alert.v1"]
+    assert isinstance(alert, Alert)
+    raised = msgspec.structs.replace(alert, revision=1, affected=(tested.substrate_id,))
+    with structlog.testing.capture_logs() as lines:
+        processor.watched(lambda events: [[seen], [fine]])([])
+        controller.settled([], 0, [raised, msgspec.structs.replace(raised, revision=2)])
+    suspicious, told = lines
+    assert suspicious["event"] == "wafer suspicious"
+    assert suspicious["trace_id"] == header_of.split("-")[1]
+    assert told["event"] == "alert raised"
+    assert told["trace_ids"] == [suspicious["trace_id"]]
