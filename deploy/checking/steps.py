@@ -1,6 +1,7 @@
 """The steps of a check, each giving its part of the report."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -59,15 +60,12 @@ class Steps:
     Args:
         stack: the project, not started.
         ports: published ones by their setting.
-        console_headers: what the console wants of a client, such as a token.
     """
 
-    def __init__(
-        self, stack: Stack, ports: Mapping[str, int], console_headers: Mapping[str, str]
-    ) -> None:
+    def __init__(self, stack: Stack, ports: Mapping[str, int]) -> None:
         self.stack = stack
         self._ports = ports
-        self._headers = dict(console_headers)
+        self._token: dict[str, str] | None = None
         # What others need and what the platform is made of; the synthetic fab comes last.
         self.services = stack.services()
 
@@ -169,13 +167,13 @@ class Steps:
         alerts: list[Any] = []
         while time.monotonic() - began < timeout_s:
             counted = self.count()
-            alerts = get_json(f"{base}/alerts", self._headers)["items"]
+            alerts = get_json(f"{base}/alerts", self._headers())["items"]
             if counted["predicted"] >= wafers and alerts:
                 break
             time.sleep(5.0)
         else:
             raise CheckError(f"after {timeout_s:.0f} s: {counted}, {len(alerts)} alerts shown")
-        strip = get_json(f"{base}/strip", self._headers)
+        strip = get_json(f"{base}/strip", self._headers())
         return {
             "on_the_log": counted,
             "alerts_on_the_console": len(alerts),
@@ -337,9 +335,23 @@ class Steps:
             time.sleep(3.0)
         return {"mb": round(size / 1e6, 1), "before": before, "after": after, "later": now}
 
+    def _headers(self) -> dict[str, str]:
+        """What the console wants of a client: a token, where it has accounts."""
+        if self._token is None:
+            make = ["fabpilot", "accounts", "token", "add", "admin", "--scope", "look", "--json"]
+            command = [self.stack.engine, "exec", self.stack.container("console"), *make]
+            done = run(command, check=False)
+            # A version without accounts has no such command, and asks nobody.
+            self._token = (
+                {"authorization": f"Bearer {json.loads(done.stdout.splitlines()[-1])['token']}"}
+                if not done.returncode
+                else {}
+            )
+        return self._token
+
     def _alert_ids(self) -> set[str]:
         base = f"http://127.0.0.1:{self._ports['CONSOLE_PORT']}/api/v1"
-        return {one["alert_id"] for one in get_json(f"{base}/alerts", self._headers)["items"]}
+        return {one["alert_id"] for one in get_json(f"{base}/alerts", self._headers())["items"]}
 
     def _save(self, aside: Path, tag: str) -> int:
         """Every volume as a tar file; their size in bytes."""
