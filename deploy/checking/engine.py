@@ -73,7 +73,8 @@ def find_engine() -> tuple[str, list[str]]:
         return "podman", [compose, "--podman-run-args=--read-only-tmpfs=false"]
     raise CheckError(
         "neither Docker with Compose nor podman with podman-compose works here; on Debian:"
-        " apt-get install podman runc conmon netavark aardvark-dns, pip install podman-compose"
+        " apt-get install podman runc conmon catatonit netavark aardvark-dns,"
+        " pip install podman-compose"
     )
 
 

@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import signal
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -34,4 +36,5 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 ThreadingHTTPServer(("0.0.0.0", 3000), Handler).serve_forever()
