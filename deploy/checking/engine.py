@@ -197,6 +197,11 @@ class Stack:
         done = run(command, check=False)
         return (done.stdout + done.stderr).decode("utf-8", "replace")[-3000:]
 
+    def lines(self, service: str) -> list[str]:
+        """All that a service's first container said."""
+        done = run([self.engine, "logs", self.container(service)], check=False)
+        return (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
+
     def up(self, services: Sequence[str], *, recreate: bool = False, timeout_s: float) -> None:
         """Start services in the order they need each other, each once what it needs is healthy.
 
