@@ -184,20 +184,16 @@ class Steps:
 
     def one_wafer(self) -> Report:
         """The lines about one wafer of an alert, found in the logs by its trace id."""
-        said = [
-            line for line in self.stack.logs("controller", 400).splitlines() if "trace_ids" in line
-        ]
+        said = [line for line in self.stack.lines("controller") if '"trace_ids"' in line]
         if not said:
-            return {"found": False, "why": "no alert among the controller's last lines"}
+            return {"found": False, "why": "the controller has said nothing of an alert"}
         # Of an alert about a pattern if there is one: such wafers the processor speaks of too.
         chosen = next((line for line in said if '"kind": "pattern"' in line), said[-1])
         wafer = json.loads(chosen)["trace_ids"][-1]
-        lines = {}
-        for service in ("fab", "processor", "controller"):
-            command = [self.stack.engine, "logs", self.stack.container(service)]
-            done = run(command, check=False)
-            text = (done.stdout + done.stderr).decode("utf-8", "replace")
-            lines[service] = sum(wafer in line for line in text.splitlines())
+        lines = {
+            service: sum(wafer in line for line in self.stack.lines(service))
+            for service in ("fab", "processor", "controller")
+        }
         if not (lines["fab"] and lines["controller"]):
             raise CheckError(f"wafer {wafer} of an alert is not in the logs: {lines}")
         # A processor speaks of wafers alone that look suspicious to the model; a fault that only
