@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -383,11 +382,12 @@ class Steps:
         run([*command, *mounts, image, *tar, *files])
 
     def down(self) -> None:
-        """Everything away, volumes included."""
+        """Everything away, volumes included; also what a check that was killed has left."""
+        engine = self.stack.engine
         with contextlib.suppress(CheckError):
             self.stack.compose("down", "-v")
-
-
-def unused_tag(tag: str) -> str:
-    """A version after `tag` that nobody has."""
-    return f"{tag}+check{secrets.randbelow(10**6):06d}".replace("+", "-")
+        for service in self.services:
+            for container in self.stack.containers(service):
+                run([engine, "rm", "-f", container], check=False)
+        names = [self.stack.volume(name) for name in self.stack.volumes]
+        run([engine, "volume", "rm", "-f", *names], check=False)
