@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format types imports check schemas screenshot bench kafka \
-	kafka-cluster kafka-secure kafka-stop clean
+	kafka-cluster kafka-secure kafka-stop secrets check-compose clean
 
 help: ## List what a person does here
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -65,6 +65,12 @@ kafka-secure: ## One node with TLS, SASL/SCRAM and ACLs
 
 kafka-stop: ## End whichever of them runs; its data stays
 	@$(KAFKA_LOCAL) stop
+
+secrets: ## Random passwords and settings for docker compose; keeps what is there
+	@$(PYTHON) deploy/make_secrets.py
+
+check-compose: $(STAMP) ## Bring the whole stack up and show that it holds (half an hour)
+	$(BIN)/python deploy/check-compose
 
 clean: ## Remove .venv and what was built
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -1,22 +1,37 @@
 """The console's own figures for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
 
 from console.views import Strip
 
-__all__ = ["exposition"]
+__all__ = ["StripCollector", "exposition"]
 
 
-class _StripCollector(Collector):
-    def __init__(self, strip: Strip) -> None:
+class StripCollector(Collector):
+    """Figures of the strip at the top of every page.
+
+    Args:
+        strip: gives them; while the database is away there are none.
+    """
+
+    def __init__(self, strip: Callable[[], Strip]) -> None:
         self._strip = strip
 
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering asks for no figures."""
+        return []
+
     def collect(self) -> Iterator[Metric]:
-        strip = self._strip
+        """The figures as they are now."""
+        try:
+            strip = self._strip()
+        except SQLAlchemyError:
+            return
         figures: tuple[tuple[str, str, float | None], ...] = (
             ("wafers", "Wafers with a map in the read model", strip.wafers),
             ("alerts_open", "Alerts that are new or acknowledged", strip.alerts_open),
@@ -42,5 +57,5 @@ class _StripCollector(Collector):
 def exposition(strip: Strip) -> bytes:
     """The figures in Prometheus's text format."""
     registry = CollectorRegistry()
-    registry.register(_StripCollector(strip))
+    registry.register(StripCollector(lambda: strip))
     return generate_latest(registry)

@@ -1,6 +1,7 @@
 """A site's controller: the pure engine of `control` inside the stateful loop of `streaming`."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _STREAMS = (
     Stream.ALERTS,
     Stream.ACTIONS,
 )
+OnSettled = Callable[[Sequence[float], int, Sequence[Event]], None]
+
 # How long a standby waits after the last sign of life. A controller that was killed is back within
 # this time too; alerts can wait that long, and a busy machine does not lose its lease by accident.
 _LEASE_MS = 3_000
@@ -100,6 +103,7 @@ class Controller:
         self._site = site
         self._policy = load_policy(policy_path)
         self._engine: Engine | None = None
+        self._unsettled: list[tuple[list[float], list[Event]]] = []
         topics = controller_topics(site)
         self._loop = StatefulLoop(
             name=loop_name(site),
@@ -118,18 +122,47 @@ class Controller:
         *,
         until_idle: bool = False,
         on_progress: Callable[[StatefulReport], None] | None = None,
+        on_settled: OnSettled | None = None,
+        on_turn: Callable[[bool], None] | None = None,
     ) -> StatefulReport:
-        """Control until `stop` is set; see `StatefulLoop.run`."""
-        return self._loop.run(stop, until_idle=until_idle, on_progress=on_progress)
+        """Control until `stop` is set; see `StatefulLoop.run`.
+
+        Args:
+            stop: ends the run.
+            until_idle: end when everything is taken in.
+            on_progress: called after every batch with the totals.
+            on_settled: called after every batch with the ages of its records in seconds, the
+                number of its dead letters, and the events that followed.
+            on_turn: called after every turn of the loop with whether the lease is ours.
+        """
+        dead = 0
+
+        def progress(report: StatefulReport) -> None:
+            nonlocal dead
+            if on_settled is not None:
+                ages = [age for some, _ in self._unsettled for age in some]
+                events = [event for _, some in self._unsettled for event in some]
+                on_settled(ages, report.dead_letters - dead, events)
+            dead = report.dead_letters
+            self._unsettled.clear()
+            if on_progress is not None:
+                on_progress(report)
+
+        return self._loop.run(stop, until_idle=until_idle, on_progress=progress, on_turn=on_turn)
 
     def _forget(self) -> None:
         """A transaction was rolled back: what is in memory never happened."""
         self._engine = None
+        # Earlier parts of the batch may be settled; they are lost to the figures alone.
+        self._unsettled.clear()
 
     def _apply(self, connection: sa.Connection, arrived: Sequence[Arrived]) -> list[Event]:
         engine = self._engine or self._load(connection)
         self._engine = engine
         events = [event for one in arrived for event in engine.handle(one.event)]
+        now = time.time()
+        ages = [now - one.record.timestamp_ms / 1000 for one in arrived]
+        self._unsettled.append((ages, events))
         _write(connection, self._site, engine.changes())
         return events
 

@@ -16,7 +16,8 @@ import structlog
 from contracts.clock import Clock, SystemClock
 from contracts.codec import decode, encode
 from contracts.errors import ConfigError, DataError, GuardRailError
-from contracts.events import Action
+from contracts.events import Action, WaferMap
+from contracts.ids import trace_id
 from contracts.records import Message
 from contracts.topics import Stream, topic_name
 from fab_sim import Fab, Scenario, TrueExcursion
@@ -153,6 +154,15 @@ class FabRunner:
                 if not events:
                     break
                 self._pending += [encode(event) for event in events]
+                for event in events:
+                    if isinstance(event, WaferMap):
+                        # Where a wafer's way through the logs of the processes begins.
+                        _log.info(
+                            "wafer tested",
+                            trace_id=trace_id(event.trace_root),
+                            substrate=event.substrate_id,
+                            lot=event.lot_id,
+                        )
                 if len(self._pending) >= _APPEND_EVENTS or now - last_append >= _APPEND_S:
                     self._append(fab, on_progress)
                     last_append = now

@@ -68,7 +68,13 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=65535,
-        description="Port on 127.0.0.1 where a processor shows its metrics to Prometheus; 0: none.",
+        description="Port where this process shows /metrics to Prometheus and /healthz to its"
+        " supervisor; 0: none.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address of that port. Nobody is asked who they are there: loopback, or a"
+        " network of containers.",
     )
     database: str = Field(
         default="",
@@ -83,6 +89,12 @@ class Settings(BaseSettings):
     mlflow: str = Field(
         default="",
         description="MLflow tracking and registry URI. Default: SQLite in home.",
+    )
+    mlflow_user: str = Field(
+        default="", description="User for an MLflow server that asks who one is."
+    )
+    mlflow_password_file: Path | None = Field(
+        default=None, description="File with the password of FABPILOT_MLFLOW_USER."
     )
     model: str = Field(
         default="models:/wafer-map@champion",
@@ -169,20 +181,32 @@ class Settings(BaseSettings):
         Raises:
             ConfigError: the file cannot be read.
         """
-        if self.database_password_file is None:
-            return None
-        try:
-            return self.database_password_file.read_text().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"FABPILOT_DATABASE_PASSWORD_FILE: {self.database_password_file} cannot be read:"
-                f" {type(error).__name__}"
-            ) from error
+        return _password(self.database_password_file, "FABPILOT_DATABASE_PASSWORD_FILE")
 
     @property
     def mlflow_uri(self) -> str:
-        """MLflow, with the default filled in."""
+        """MLflow, with the default filled in.
+
+        MLflow's client learns who we are from the environment alone, so whoever asks where the
+        registry is gets that set as well; a process that never asks needs no password.
+
+        Raises:
+            ConfigError: the password file cannot be read.
+        """
+        if self.mlflow_user:
+            password = _password(self.mlflow_password_file, "FABPILOT_MLFLOW_PASSWORD_FILE")
+            os.environ["MLFLOW_TRACKING_USERNAME"] = self.mlflow_user
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = password or ""
         return self.mlflow or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+
+def _password(file: Path | None, variable: str) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{variable}: {file} cannot be read: {type(error).__name__}") from error
 
 
 def load_settings() -> Settings:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contracts.errors import ConfigError, LogError, LogUnavailableError
+from contracts.errors import ConfigError, LogError, LogUnavailableError, RegistryError
 from contracts.topics import STREAM_SPECS, topic_name
 from fabpilot.settings import Settings
 from streaming.log import Log
@@ -129,7 +129,12 @@ def share_interpreter() -> None:
 
 
 def open_repository(
-    settings: Settings, model: str | None = None, *, threads: int = 0, go_on: bool = False
+    settings: Settings,
+    model: str | None = None,
+    *,
+    threads: int = 0,
+    go_on: bool = False,
+    patience: Patience | None = None,
 ) -> "ModelRepository":
     """A repository with its first model loaded.
 
@@ -139,6 +144,7 @@ def open_repository(
         threads: of one run on the CPU; 0 takes all cores.
         go_on: for a process that serves: while the registry is away, or names a model that cannot
             be used, begin with the one that served last here. Otherwise that is an error.
+        patience: with a registry that is a server, waits until it names a model.
 
     Raises:
         ModelError: the model cannot be had.
@@ -153,5 +159,14 @@ def open_repository(
     repository = ModelRepository(
         model_source(settings, model), settings.device, threads=threads, last_good=last_good
     )
-    repository.refresh()
-    return repository
+    waits = patience if settings.mlflow_uri.startswith("http") else None
+    while True:
+        try:
+            repository.refresh()
+        except RegistryError as error:
+            if waits is None or not waits.wait(error):
+                raise
+        else:
+            if waits is not None:
+                waits.over()
+            return repository

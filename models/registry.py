@@ -35,7 +35,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from contracts.errors import ConflictError, RegistryError
 from contracts.model_file import TAG_ACCEPTED, TAG_FILE, TAG_SHA256
 from contracts.model_uri import parse_model_uri
-from models.figures import confusion_figure
 
 __all__ = [
     "CHALLENGER",
@@ -374,6 +373,9 @@ def _log(client: MlflowClient, run_id: str, record: RunRecord) -> None:
     for path in record.files:
         client.log_artifact(run_id, str(path))
     if record.confusion:
+        # Here, because who only reads the registry need not have matplotlib.
+        from models.figures import confusion_figure
+
         figure = confusion_figure(record.labels, record.confusion)
         client.log_figure(run_id, figure, "confusion_matrix.png")
 

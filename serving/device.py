@@ -14,7 +14,15 @@ import onnxruntime as ort
 
 from contracts.errors import DeviceError
 
-__all__ = ["Device", "DeviceReport", "check_provider", "cuda_driver", "device_report", "providers"]
+__all__ = [
+    "CUDA_PROVIDER",
+    "Device",
+    "DeviceReport",
+    "check_provider",
+    "cuda_driver",
+    "device_report",
+    "providers",
+]
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"

@@ -19,7 +19,7 @@ from contracts.records import Headers, Message
 from streaming.database import insert_missing, make_tables, read_only
 from streaming.log import Log
 
-__all__ = ["Relay", "create_tables", "enqueue", "enqueue_messages", "metadata"]
+__all__ = ["Relay", "create_tables", "enqueue", "enqueue_messages", "metadata", "waiting"]
 
 metadata = sa.MetaData()
 
@@ -51,6 +51,12 @@ _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 def create_tables(engine: sa.Engine) -> None:
     """Make the tables of the outbox and of the stateful loop where they are missing."""
     make_tables(engine, metadata)
+
+
+def waiting(connection: sa.Connection, name: str) -> int:
+    """How many messages of an outbox are not published yet."""
+    count = sa.select(sa.func.count()).select_from(_outbox).where(_outbox.c.name == name)
+    return int(connection.execute(count).scalar_one())
 
 
 def enqueue(connection: sa.Connection, name: str, events: Sequence[Event]) -> None:

@@ -38,11 +38,20 @@ _COMMIT_EVERY_S = 0.01
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What one commit settled: records read, events published, dead letters."""
+    """What one commit settled.
+
+    Attributes:
+        consumed: records read.
+        produced: events published.
+        dead_letters: records that could not be processed.
+        ages_s: of the records, from when the log took them to when this was committed, in wall
+            time; the clocks are the log's and this machine's.
+    """
 
     consumed: int
     produced: int
     dead_letters: int
+    ages_s: tuple[float, ...] = ()
 
 
 class _Batch(msgspec.Struct):
@@ -118,6 +127,11 @@ class Pipeline:
         """Whether anything was polled and is not committed."""
         return bool(self._waiting or self._pending)
 
+    @property
+    def records_in_hand(self) -> int:
+        """How many records were polled and are not committed."""
+        return len(self._waiting) + sum(len(batch.records) for batch in self._pending)
+
     def cancel(self) -> None:
         """Give up what is in hand. A batch with a worker is waited for, its result unused."""
         for batch in self._pending:
@@ -132,8 +146,8 @@ class Pipeline:
 
         This bounds memory.
         """
-        in_hand = sum(len(batch.records) for batch in self._pending) + len(self._waiting)
-        return min(self._batch - len(self._waiting), (self._workers + 2) * self._batch - in_hand)
+        room = (self._workers + 2) * self._batch - self.records_in_hand
+        return min(self._batch - len(self._waiting), room)
 
     def _poll(self) -> None:
         self.idle = False
@@ -194,8 +208,11 @@ class Pipeline:
                     outputs.append(dead_letter_message(record, error, self._stage))
                     dead_letters += 1
         self._consumer.commit(outputs, offsets)
-        consumed = sum(len(batch.records) for batch in batches)
-        self._on_settled(Settled(consumed, len(outputs) - dead_letters, dead_letters))
+        now = time.time()
+        ages = tuple(
+            now - record.timestamp_ms / 1000 for batch in batches for record in batch.records
+        )
+        self._on_settled(Settled(len(ages), len(outputs) - dead_letters, dead_letters, ages))
 
 
 def _decoded(records: Sequence[Record]) -> Iterator[Event | CodecError]:

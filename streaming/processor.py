@@ -95,6 +95,8 @@ class Processor:
         *,
         until_idle: bool = False,
         on_progress: Callable[[ProcessorReport], None] | None = None,
+        on_settled: Callable[[Settled], None] | None = None,
+        on_turn: Callable[[int], None] | None = None,
     ) -> ProcessorReport:
         """Process until `stop` is set, or with `until_idle` until everything is processed.
 
@@ -102,6 +104,9 @@ class Processor:
             stop: ends the run; batches in hand are finished first.
             until_idle: end when the group has consumed all its topics to their ends.
             on_progress: called after every commit.
+            on_settled: called after every commit with what that one settled.
+            on_turn: called after every turn of the loop, several times a second, with the number
+                of records in hand; not while the log is away.
 
         Raises:
             ConfigError: `topics` names a topic that no loop may read.
@@ -113,7 +118,7 @@ class Processor:
         report = ProcessorReport()
         patience = Patience("the log", stop)
 
-        def on_settled(settled: Settled) -> None:
+        def settle(settled: Settled) -> None:
             nonlocal report
             patience.over()
             report = ProcessorReport(
@@ -122,6 +127,8 @@ class Processor:
                 dead_letters=report.dead_letters + settled.dead_letters,
                 seconds=time.monotonic() - began,
             )
+            if on_settled is not None:
+                on_settled(settled)
             if on_progress is not None:
                 on_progress(report)
 
@@ -129,7 +136,7 @@ class Processor:
             done = False
             while not done:
                 try:
-                    done = self._with_consumer(pool, stop, until_idle, patience, on_settled)
+                    done = self._with_consumer(pool, stop, until_idle, patience, settle, on_turn)
                 except LogUnavailableError as error:
                     done = not patience.wait(error)
         return msgspec.structs.replace(report, seconds=time.monotonic() - began)
@@ -141,6 +148,7 @@ class Processor:
         until_idle: bool,
         patience: Patience,
         on_settled: Callable[[Settled], None],
+        on_turn: Callable[[int], None] | None,
     ) -> bool:
         """Process until the run is over (True) or other topics are to be read (False)."""
         topics = self._prepare()
@@ -156,6 +164,8 @@ class Processor:
         )
         try:
             while pipeline.step(stop) or not stop.is_set():
+                if on_turn is not None:
+                    on_turn(pipeline.records_in_hand)
                 if pipeline.idle and not pipeline.in_hand:
                     if self._prepare() != topics:
                         return False

@@ -127,6 +127,7 @@ class StatefulLoop:
         *,
         until_idle: bool = False,
         on_progress: Callable[[StatefulReport], None] | None = None,
+        on_turn: Callable[[bool], None] | None = None,
     ) -> StatefulReport:
         """Wait for the lease, then apply records until `stop` is set.
 
@@ -137,6 +138,8 @@ class StatefulLoop:
             stop: ends the run after the batch in hand, and ends any wait at once.
             until_idle: end as well when all topics are applied to their ends.
             on_progress: called after every batch.
+            on_turn: called after every turn of the loop, several times a second, with whether this
+                process holds the lease; not while the database or the log is away.
 
         Raises:
             LogError: the log or the database failed, and waiting does not mend it.
@@ -157,6 +160,8 @@ class StatefulLoop:
                     _log.warning("standing by again", loop=self._name, reason=str(error))
                     continue
                 patience.over()
+                if on_turn is not None:
+                    on_turn(holding)
                 if not holding:
                     stop.wait(_WAIT_S)
                 elif taken:

@@ -8,11 +8,14 @@ import typer
 
 from console.app import create_app
 from console.deps import ConsoleDeps, HealthReport, ModelInfo, Site
+from console.metrics import StripCollector
 from console.server import ConsoleServer
+from console.views import Strip
 from contracts.errors import ConfigError
 from fabpilot import __version__
 from fabpilot.commands.options import SiteOption
 from fabpilot.health import Cached, health_of, registered_models
+from fabpilot.monitor import Monitor
 from fabpilot.output import err
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
@@ -78,7 +81,18 @@ def serve(
             version=__version__,
             allowed_hosts=() if host in _LOOPBACK else (host,),
         )
-        server = ConsoleServer(create_app(deps), host=host, port=port)
+        app = create_app(deps)
+        server = ConsoleServer(app, host=host, port=port)
+        monitor = Monitor(settings, "console")
+        monitor.check(app.state.services.ready)
+        services = app.state.services
+
+        def strip() -> Strip:
+            with services.read() as connection:
+                shown: Strip = services.strip(connection)
+                return shown
+
+        monitor.registry.register(StripCollector(strip))
         thread = threading.Thread(target=server.run, name="console", daemon=True)
         thread.start()
         while not server.started:
@@ -92,8 +106,9 @@ def serve(
         if server.started:
             shown = f"[{host}]" if ":" in host else host
             err.print(f"console: http://{shown}:{server.port}")
-        while thread.is_alive() and not stop.wait(0.25):
-            pass
+        with monitor.serve():
+            while thread.is_alive() and not stop.wait(0.25):
+                monitor.beat()
         server.should_exit = True
         thread.join(timeout=4)
     finally:

@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from fabpilot.commands.options import JsonOption, SiteOption
-from fabpilot.controller import Controller
+from fabpilot.controller import Controller, controller_topics, loop_name
+from fabpilot.metrics import ControllerMetrics
+from fabpilot.monitor import Monitor
 from fabpilot.output import progress_bar, report
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
@@ -40,11 +42,17 @@ def control(
     engine = open_engine(settings.database_url, settings.database_password)
     try:
         controller = Controller(log, engine, site=site, policy_path=settings.policy)
-        with progress_bar(f"controlling {site}", None) as bar:
+        monitor = Monitor(settings, "controller")
+        metrics = ControllerMetrics(monitor, loop_name(site), site)
+        topics = controller_topics(site)
+        monitor.look(lambda: metrics.look(log, engine, topics))
+        with monitor.serve(), progress_bar(f"controlling {site}", None) as bar:
             result = controller.run(
                 stop,
                 until_idle=until_idle,
                 on_progress=lambda done: bar.update(bar.tasks[0].id, completed=done.consumed),
+                on_settled=metrics.settled,
+                on_turn=metrics.turned,
             )
         report(result, as_json=as_json, title="controlled")
     finally:

@@ -1,5 +1,6 @@
 """`fabpilot process`: the processor. Wafer maps in, predictions out."""
 
+import threading
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -8,15 +9,17 @@ from typing import Annotated
 import msgspec
 import typer
 
-from contracts.errors import ConfigError
+from contracts.errors import ConfigError, RegistryError
 from contracts.ids import check_group
 from contracts.topics import Stream, topic_name
 from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.instance import instance_name
-from fabpilot.metrics import ProcessorMetrics, serve_metrics
+from fabpilot.metrics import ProcessorMetrics
+from fabpilot.model_metrics import ModelMetrics
+from fabpilot.monitor import Monitor
 from fabpilot.output import err, progress_bar, report
 from fabpilot.replay_from import parse_start, start_offsets
-from fabpilot.settings import load_settings
+from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
 from fabpilot.wiring import (
     group_name,
@@ -26,8 +29,10 @@ from fabpilot.wiring import (
     share_interpreter,
 )
 from serving.device import Device
+from serving.repository import ModelRepository
 from serving.scorer import Scorer
 from streaming.log import Log
+from streaming.patience import Patience
 from streaming.processor import Processor, ProcessorReport
 
 __all__ = ["ProcessReport", "register"]
@@ -113,9 +118,11 @@ def process(
         if not settings.instance:
             name = stack.enter_context(instance_name(settings.home, group))
             settings = settings.model_copy(update={"instance": name})
+        monitor = Monitor(settings, "processor")
+        stack.enter_context(monitor.serve())
         # One thread a run, and as many runs at once as there are cores: see Scorer.
         repository = stack.enter_context(
-            closing(open_repository(settings, model, threads=1, go_on=True))
+            closing(_repository(settings, model, stop, wait=not until_idle))
         )
         repository.follow(settings.model_refresh_s)
         # A job that is to end must not wait for ever; a service waits for its log.
@@ -126,16 +133,15 @@ def process(
             offsets = start_offsets(log, topics[0], beginning)
             if not log.start_group(group, offsets):
                 err.print(f"group {group!r} has begun already and goes on where it stopped")
-        metrics = ProcessorMetrics(group, site)
-        if settings.metrics_port:
-            port = settings.metrics_port
-            stack.enter_context(serve_metrics(metrics, log, group, topics, port))
+        metrics = ProcessorMetrics(monitor, group, site)
+        ModelMetrics(monitor, repository, settings.device)
+        monitor.look(lambda: metrics.look(log, group, topics))
         backlog = _behind(log, group, topics) if until_idle else None
         processor = Processor(
             log,
             group=group,
             topics=lambda: topics,
-            handle=Scorer(repository),
+            handle=metrics.watched(Scorer(repository)),
             batch=batch,
             workers=scoring_workers(settings),
         )
@@ -148,10 +154,15 @@ def process(
             def on_progress(progress: ProcessorReport) -> None:
                 nonlocal settled
                 settled = time.perf_counter()
-                metrics(progress)
                 bar.update(bar.tasks[0].id, completed=progress.consumed)
 
-            done = processor.run(stop, until_idle=until_idle, on_progress=on_progress)
+            done = processor.run(
+                stop,
+                until_idle=until_idle,
+                on_progress=on_progress,
+                on_settled=metrics.settled,
+                on_turn=metrics.turned,
+            )
         serving = repository.current()
         report(
             ProcessReport(
@@ -167,6 +178,20 @@ def process(
             as_json=as_json,
             title="processed",
         )
+
+
+def _repository(
+    settings: Settings, model: str | None, stop: threading.Event, *, wait: bool
+) -> ModelRepository:
+    """The model that shall serve. A service waits for a registry's server to have one."""
+    patience = Patience("a model in the registry", stop) if wait else None
+    try:
+        return open_repository(settings, model, threads=1, go_on=True, patience=patience)
+    except RegistryError:
+        if patience is not None and stop.is_set():
+            # Told to stop while it waited: there is nothing in hand.
+            raise typer.Exit(0) from None
+        raise
 
 
 def _behind(log: Log, group: str, topics: list[str]) -> int:

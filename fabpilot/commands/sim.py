@@ -18,6 +18,8 @@ from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.commands.sim_show import show
 from fabpilot.fab_judge import JudgedRun, PolicyName, judge_fab
 from fabpilot.fab_runner import FabReport, FabRunner
+from fabpilot.metrics import FabMetrics
+from fabpilot.monitor import Monitor
 from fabpilot.output import progress_bar, report
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
@@ -132,7 +134,12 @@ def _run_live(
     """Every site onto its part of the log, all at the same time."""
     stop = stop_event()
     done = dict.fromkeys(sites, 0)
-    with progress_bar(f"fab {', '.join(sites)}", wafers and wafers * len(sites)) as bar:
+    monitor = Monitor(settings, "fab")
+    metrics = FabMetrics(monitor)
+    with (
+        monitor.serve(),
+        progress_bar(f"fab {', '.join(sites)}", wafers and wafers * len(sites)) as bar,
+    ):
 
         def one(site: str) -> tuple[FabRunner, FabReport]:
             log = open_site_log(settings, site, stop, wait=True)
@@ -143,6 +150,7 @@ def _run_live(
 
                 def show(count: int) -> None:
                     done[site] = count
+                    metrics.made(site, count)
                     bar.update(bar.tasks[0].id, completed=sum(done.values()))
 
                 return runner, runner.run(stop, wafers=wafers, speed=speed, on_progress=show)
