@@ -308,10 +308,8 @@ class ChartGroup:
         others = []
         for other in range(len(self.modules)):
             if other != row and other in self._warm_up:
-                readings = self._warm_up[other]
-                others.append(
-                    Peer.of_readings(np.array(readings).reshape(len(readings), -1)[:, :width])
-                )
+                readings = np.array(self._warm_up[other]).reshape(-1, len(x))
+                others.append(Peer.of_readings(readings[:, :width]))
             elif other != row:
                 count, centre, var = self._numbers[:3, other, :width]
                 others.append(Peer(centre, var, np.where(count < MIN_PHASE_ONE, 0.0, count)))

@@ -6,6 +6,7 @@ from contracts.events import ActionEffect, Event, Trace, VariableShift
 from control.alert_book import AlertBook
 from control.alerts import SHOWN, at_risk, grown, severity
 from control.charts import Verdict
+from control.diagnosis import SENSOR
 from control.effects import Effects
 from control.lineage import Lineage
 from control.orders import Orders
@@ -27,6 +28,8 @@ __all__ = ["FaultDesk"]
 CALM = 1.5
 # Traces after a repair on which a fault must be seen again.
 SEEN_AGAIN = 3
+# Sensors that fail do so now and then: it takes so much longer to believe that one is well again.
+SENSOR_QUIET = 3
 MAX_SHIFTS = 10
 
 
@@ -90,7 +93,10 @@ class FaultDesk:
                 return out + self._book.tell(alert)
         elif calm and any(shift.recipe_id == event.recipe_id for shift in alert.shifts):
             alert.quiet_traces += 1
-            if alert.kind == "fault" and alert.quiet_traces >= self._policy.detection.clean_wafers:
+            clean = self._policy.detection.clean_wafers
+            if alert.causes and alert.causes[0].mode == SENSOR:
+                clean *= SENSOR_QUIET
+            if alert.kind == "fault" and alert.quiet_traces >= clean:
                 return out + self._book.close(alert, self._state.now_ms)
         if alert.until_ms >= 0:
             return out + (self._book.tell_if_grown(alert) if mine else [])
