@@ -5,12 +5,21 @@ from itertools import islice
 
 from contracts.events import Alert, Severity
 from contracts.ids import derived_id
-from control.advisor import lost_share
+from control.advisor import Outlook, lost_share
 from control.lineage import Lineage
 from control.policy import Policy
 from control.state import AlertRecord, ControlState
 
-__all__ = ["GROWTH", "alert_event", "at_risk", "count_wafers", "grown", "severity", "share_of_lot"]
+__all__ = [
+    "GROWTH",
+    "alert_event",
+    "at_risk",
+    "count_wafers",
+    "grown",
+    "outlook",
+    "severity",
+    "share_of_lot",
+]
 
 # A revision reaches people: it is sent when the number of affected wafers has grown to the next of
 # these (about the golden ratio apart, so a long excursion costs some ten revisions).
@@ -79,6 +88,28 @@ def share_of_lot(alert: AlertRecord, lineage: Lineage) -> float:
     return (through + 1.0) / (total + 4.0)
 
 
+def treated_of_late(module: str, state: ControlState, lineage: Lineage, hours: float) -> int:
+    """Visits of wafers that are not tested yet to a module in the last hours."""
+    since_ms = state.now_ms - int(hours * _HOUR_MS)
+    return sum(
+        visit.time_ms > since_ms and lineage.place(visit).module == module
+        for _, wafer in lineage.untested()
+        for visit in wafer.visits
+    )
+
+
+def outlook(
+    alert: AlertRecord, state: ControlState, lineage: Lineage, policy: Policy, lots: list[str]
+) -> Outlook:
+    """What is to come if nothing is done about an alert."""
+    hours = max(policy.economics.response_h, 1e-3)
+    return Outlook(
+        share_of_lot=share_of_lot(alert, lineage),
+        wafers_per_h=treated_of_late(alert.module, state, lineage, hours) / hours,
+        lots=lots,
+    )
+
+
 def severity(
     alert: AlertRecord, state: ControlState, lineage: Lineage, policy: Policy, wafers_at_risk: int
 ) -> Severity:
@@ -87,15 +118,10 @@ def severity(
     Consequence: good-wafer equivalents lost among the wafers at risk now and those the suspect
     will treat until somebody has responded (as many as in the same time before now).
     """
-    coming = 0
+    coming = 0.0
     module = state.modules.get(alert.module)
     if alert.until_ms < 0 and module is not None and not module.inhibited and not module.down:
-        window_ms = int(policy.economics.response_h * _HOUR_MS)
-        coming = sum(
-            lineage.place(visit).module == alert.module and visit.time_ms > state.now_ms - window_ms
-            for _, wafer in lineage.untested()
-            for visit in wafer.visits
-        )
+        coming = treated_of_late(alert.module, state, lineage, policy.economics.response_h)
     lost = (wafers_at_risk + coming) * lost_share(alert, policy)
     for grade in _GRADES:
         if lost >= policy.economics.severity_wafers[grade]:  # type: ignore[index]
@@ -157,4 +183,5 @@ def alert_event(
         commonalities=alert.commonalities,
         shifts=alert.shifts,
         at_risk=tuple(lots[:SHOWN]),
+        causes=alert.causes,
     )

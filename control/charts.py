@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.events import VariableShift
+from control.peers import HELD, Peer, compare
 from control.policy import Detection
 from control.state import GroupRecord
 from control.traces import STATISTICS, chart_name
@@ -22,8 +23,9 @@ __all__ = ["MAX_CELLS", "ChartGroup", "Verdict"]
 WEIGHT = 0.2
 # A single wafer counts for at most so many sigmas: at least three must agree before an alarm.
 CLIP = 4.0
-# Within this the chart is quiet and its wafer may teach the baseline.
-QUIET = 1.0
+# Within so many standard deviations of the EWMA the chart is quiet and its wafer may teach the
+# baseline; with a centre known from 100 wafers that is about one spread.
+QUIET_SDS = 3.0
 # The baseline never learns slower than 1/100 a wafer, so that ageing within the norm is followed.
 MAX_BASELINE = 100
 # Wafers of all modules together from which the spread is known well enough to judge by.
@@ -32,6 +34,9 @@ MIN_POOLED = 30
 MIN_PHASE_ONE = 5
 # A shift below 0.1 % of the level is not worth a person, however still the sensor usually is.
 RELATIVE_FLOOR = 1e-3
+# Maintenance leaves a small shift, 0.3 spreads in many modules: what was normal before is worth no
+# more than a few wafers, but still a baseline.
+AFTER_MAINTENANCE = MIN_PHASE_ONE
 # Rows times columns over all groups; 48 bytes each, so that the state stays below 2 MB.
 MAX_CELLS = 16_000
 MAX_ROWS = 48
@@ -51,6 +56,8 @@ class Verdict(NamedTuple):
         z: (K,) this wafer alone: how far it is from the module's normal, beyond what the other
             modules share, in wafer-to-wafer spreads; NaN where that is not known.
         charts: the K charts, (variable, statistic).
+        away: (V,) the recent level of each variable, EWMA, in spreads from the module's normal; NaN
+            where that is not known.
     """
 
     shifts: tuple[VariableShift, ...]
@@ -58,6 +65,7 @@ class Verdict(NamedTuple):
     quiet: bool
     z: Floats
     charts: tuple[tuple[str, str], ...]
+    away: Floats
 
 
 class ChartGroup:
@@ -156,6 +164,27 @@ class ChartGroup:
         level[:] = mean
         return True
 
+    def settle(self, module: str) -> bool:
+        """A module comes back from maintenance: its normal may have moved a little.
+
+        Returns:
+            Whether the module is here.
+        """
+        if not self.forgive(module):
+            return False
+        row = self.modules.index(module)
+        count = self._numbers[0, row]
+        np.minimum(count, AFTER_MAINTENANCE, out=count)
+        if row in self._warm_up:
+            self._warm_up[row] = []
+        return True
+
+    def hold(self, module: str) -> None:
+        """Something is wrong with a module that is warming up: it has not learnt its normal."""
+        if module in self.modules:
+            readings = self._warm_up.get(self.modules.index(module), [])
+            del readings[:-HELD]
+
     def relearn(self, module: str) -> bool:
         """Learn a module's normal anew: somebody changed its recipe on purpose.
 
@@ -247,7 +276,8 @@ class ChartGroup:
         z = np.clip(far, -CLIP, CLIP)
         ewma[ok] += WEIGHT * (z - ewma)[ok]
         level[ok] += WEIGHT * (x - level)[ok]
-        since[ok & (np.abs(ewma) <= QUIET / 2)] = time_ms
+        near = QUIET_SDS * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / np.maximum(count, 1.0))
+        since[ok & (np.abs(ewma) <= near / 2)] = time_ms
         # Jones, Champ and Rigdon (Technometrics 43, 2001): an estimated centre widens the chart.
         limit = np.maximum(
             self._detection.trace_min_shift_sigma,
@@ -262,9 +292,49 @@ class ChartGroup:
         out[width : 2 * width] &= ewma[width : 2 * width] > 0
         shifts = self._shifts(np.flatnonzero(out), row, sigma)
         since_ms = int(since[out].min()) if shifts else time_ms
-        quiet = bool(np.all(np.abs(ewma[known[row]]) < QUIET)) if not shifts else False
-        self._learn(row, x, there, apart, sigma, ok & (np.abs(ewma) < QUIET))
-        return Verdict(shifts, since_ms, quiet, np.where(ok, far - shared, np.nan), self._charts())
+        quiet = bool(np.all((np.abs(ewma) < near)[known[row]])) if not shifts else False
+        self._learn(row, x, there, apart, sigma, ok & (np.abs(ewma) < near))
+        away = np.where(known[row], (level - mean) / sigma, np.nan)[:width]
+        alone_z = np.where(ok, far - shared, np.nan)
+        return Verdict(shifts, since_ms, quiet, alone_z, self._charts(), away)
+
+    def compare(self, module: str, time_ms: int) -> Verdict | None:
+        """Judge a module that is warming up by the others; None where nothing is odd."""
+        row = self.modules.index(module) if module in self.modules else -1
+        own = self._warm_up.get(row)
+        if not own:
+            return None
+        x, width = own[-1], len(self._variables)
+        others = []
+        for other in range(len(self.modules)):
+            if other != row and other in self._warm_up:
+                readings = self._warm_up[other]
+                others.append(
+                    Peer.of_readings(np.array(readings).reshape(len(readings), -1)[:, :width])
+                )
+            elif other != row:
+                count, centre, var = self._numbers[:3, other, :width]
+                others.append(Peer(centre, var, np.where(count < MIN_PHASE_ONE, 0.0, count)))
+        floor = RELATIVE_FLOOR * np.abs(x[:width]) + 1e-12
+        found = compare(np.array(own), others, floor)
+        if found is None:
+            return None
+        normal, sigma, apart, out = found
+        shifts = [
+            VariableShift(
+                variable=self._variables[column],
+                recipe_id=self._recipe_id,
+                mean=float(normal[column] + apart[column] * sigma[column]),
+                normal=float(normal[column]),
+                spread=float(sigma[column]),
+                z=float(apart[column]),
+            )
+            for column in out
+        ]
+        shifts.sort(key=lambda shift: (-abs(shift.z), shift.variable))
+        z = np.full(len(STATISTICS) * width, np.nan)
+        z[:width] = (x[:width] - normal) / sigma
+        return Verdict(tuple(shifts), time_ms, False, z, self._charts(), apart)
 
     def _charts(self) -> tuple[tuple[str, str], ...]:
         """(variable, statistic) of each column."""

@@ -3,23 +3,34 @@
 from collections import Counter
 from itertools import islice
 
-from contracts.events import Action, AlertDecision, Commonality, Event, Trace
+import msgspec
+
+from contracts.events import (
+    Action,
+    ActionEffect,
+    AlertDecision,
+    AutomationSwitch,
+    Commonality,
+    Event,
+    Trace,
+    VariableShift,
+)
 from contracts.ids import derived_id
 from control.alerts import SHOWN, alert_event, at_risk, count_wafers, grown, severity
 from control.causes import Causes
 from control.charts import Verdict
 from control.commonality import PlaceKey, commonalities
+from control.effects import Effects
 from control.excursion import Finding, at_most, find_excursion, places_of
 from control.faults import FaultWatch
 from control.lineage import Lineage
 from control.orders import Orders
 from control.policy import Policy
-from control.state import AlertRecord, ControlState
+from control.state import AlertRecord, ControlState, EffectRecord
+from control.suspects import begin, examine, follow, named_mode, start_anew
 
 __all__ = ["Desk"]
 
-# A fault seen on the module itself is sure to be one; that it hurts wafers is not yet.
-FAULT_CONFIDENCE = 0.8
 # Bad wafers from which an excursion is told though no module can be named.
 TELL_ANYWAY = 20
 # Posterior probability from which a module is named.
@@ -32,6 +43,11 @@ RARE_AMONG = 100
 CLEAN_AMONG, STILL_GOING_ON = 60, 0.001
 # Quiet traces after which a shift that was seen is over.
 QUIET_AGAIN = 3
+# Largest shift of a suspect, in spreads, that is no fault any more.
+CALM = 1.5
+# A module without a past of its own is named only for a failure mode that is this probable, and
+# traces after a repair on which a fault must be seen again.
+SURE, SEEN_AGAIN = 0.9, 3
 MAX_ALERTS = 100
 MAX_SHIFTS = 10
 
@@ -61,35 +77,126 @@ class Desk:
         self._causes = causes
         self._faults = faults
         self._orders = Orders(policy, state, lineage)
+        self._effects = Effects(policy, state, lineage)
 
     # -- evidence -----------------------------------------------------------------------------
 
     def traced(self, event: Trace, verdict: Verdict) -> list[Event]:
         """A trace was judged."""
+        out: list[Event] = []
+        if self._state.effects:
+            self._effects.follow(event, verdict)
+            out += self._judge_effects(tested=False)
         alert = self._alert_on(event.key)
         if alert is None:
-            return self._open_fault(event, verdict) if verdict.shifts else []
+            return out + (self._open_fault(event, verdict) if verdict.shifts else [])
         mine = alert.kind == "fault" and (alert.until_ms < 0 or event.time_ms <= alert.until_ms)
         if mine:
             alert.affected = [*alert.affected, event.substrate_id][-SHOWN:]
             alert.affected_count += 1
             alert.examined_count += 1
+        if alert.until_ms < event.time_ms:
+            follow(alert, event, verdict)
+        calm = verdict.quiet or (
+            not verdict.shifts and all(abs(z) < CALM for z in alert.profile.values())
+        )
         if verdict.shifts:
-            relapsed = 0 <= alert.until_ms < event.time_ms
-            if relapsed:
-                self._relapse(alert)
             first = not alert.shifts
             kept = [s for s in alert.shifts if s.recipe_id != event.recipe_id]
             joined = sorted([*verdict.shifts, *kept], key=lambda s: (-abs(s.z), s.variable))
-            alert.shifts = tuple(joined[:MAX_SHIFTS])
             alert.quiet_traces = 0
-            if first or relapsed:
-                return self._tell(alert)
-        elif verdict.quiet:
+            if 0 <= alert.until_ms < event.time_ms:
+                return out + self._seen_again(alert, tuple(joined[:MAX_SHIFTS]))
+            alert.shifts = tuple(joined[:MAX_SHIFTS])
+            examine(alert, self._state, self._policy)
+            if first:
+                return out + self._tell(alert)
+        elif calm:
             alert.quiet_traces += 1
             if alert.kind == "fault" and alert.quiet_traces >= self._policy.detection.clean_wafers:
-                return self._close(alert, self._state.now_ms)
-        return self._tell_if_grown(alert) if mine else []
+                return out + self._close(alert, self._state.now_ms)
+        if alert.until_ms >= 0:
+            return out + (self._tell_if_grown(alert) if mine else [])
+        examine(alert, self._state, self._policy)
+        mode = named_mode(alert)
+        if mode and mode != alert.said_mode:
+            return out + self._tell(alert)
+        if mine and grown(alert):
+            return out + self._tell(alert)
+        return out + self._act_if_due(alert)
+
+    def warming(self, event: Trace, verdict: Verdict | None) -> list[Event] | None:
+        """A module without a past of its own: `verdict` is what the others say of it, if anything.
+
+        Returns:
+            None if what it shows may be learnt as its normal; else what follows.
+        """
+        alert = self._alert_on(event.key)
+        if alert is not None:
+            # What it learns now would be the fault.
+            sick = alert.until_ms < 0 and bool(named_mode(alert))
+            return [] if sick else None
+        if verdict is None:
+            return None
+        found = self._suspicion(event, verdict)
+        if not named_mode(found) or found.confidence < SURE:
+            return None
+        return self._open_fault(event, verdict)
+
+    def _seen_again(self, alert: AlertRecord, shifts: tuple[VariableShift, ...]) -> list[Event]:
+        """Out of limits after something was done: is it the fault, or what the repair left?"""
+        if any(record.alert_id == alert.alert_id for record in self._state.effects.values()):
+            return []  # the effect is being judged, with the same traces
+        if alert.profile_wafers < SEEN_AGAIN:
+            return []
+        before = alert.causes, alert.confidence, alert.grown
+        examine(alert, self._state, self._policy)
+        if alert.kind == "fault" and alert.confidence < 0.5:
+            alert.causes, alert.confidence, alert.grown = before
+            return []
+        alert.shifts = shifts
+        self._relapse(alert)
+        return self._tell(alert)
+
+    def _act_if_due(self, alert: AlertRecord) -> list[Event]:
+        """An action, once the evidence is good enough, with the revision that has it."""
+        if alert.kind != "fault" or not self._orders.may_propose(alert):
+            return []
+        if alert.shelved_until_ms > self._state.now_ms:
+            return []
+        lots, wafers = at_risk(alert, self._lineage)
+        alert.severity = severity(alert, self._state, self._lineage, self._policy, wafers)
+        actions = self._orders.propose(alert)
+        return [self._revision(alert, lots), *actions] if actions else []
+
+    def _judge_effects(self, *, tested: bool) -> list[Event]:
+        """What applied actions did, and what follows from it."""
+        out: list[Event] = []
+        for effect, record in self._effects.verdicts(tested=tested):
+            alert = self._state.alerts.get(record.alert_id)
+            if effect.verdict == "absent":
+                out += self._escalate(effect, record, alert)
+                continue
+            out.append(effect)
+            came = effect.verdict == "came" and record.kind != "inhibit_module"
+            if came and alert is not None and alert.kind == "fault" and alert.until_ms >= 0:
+                out += self._close(alert, self._state.now_ms)
+        return out
+
+    def _escalate(
+        self, effect: ActionEffect, record: EffectRecord, alert: AlertRecord | None
+    ) -> list[Event]:
+        """An action did not help: it is taken back where that can be, and people are asked."""
+        action = self._state.actions.get(effect.action_id)
+        undone = self._orders.undo(action, alert) if action is not None and alert else []
+        consequence = "undone" if undone else "escalated"
+        out: list[Event] = [msgspec.structs.replace(effect, consequence=consequence), *undone]
+        if alert is not None:
+            self._relapse(alert)
+            if alert.profile_wafers:
+                examine(alert, self._state, self._policy)
+            out += self._tell(alert)
+        return out
 
     def tested(self, substrate_id: str) -> list[Event]:
         """A wafer was tested: count it, look for an excursion, and see what is over."""
@@ -97,7 +204,7 @@ class Desk:
         if wafer is None:
             return []
         route = self._lineage.modules_of(substrate_id)
-        out: list[Event] = []
+        out: list[Event] = self._judge_effects(tested=True) if self._state.effects else []
         for alert in list(self._state.alerts.values()):
             if alert.module in route and alert.kind == "pattern":
                 count_wafers(alert, self._lineage)
@@ -151,9 +258,9 @@ class Desk:
         )
         if not named and doubtful is not None:
             return self._doubt_grows(doubtful, finding)
-        alert = doubtful or self._new_alert("pattern", pattern, substrate_id, finding.since_ms)
-        if alert is None:
+        if doubtful is None and self._full():
             return []
+        alert = doubtful or self._new_alert("pattern", pattern, substrate_id, finding.since_ms)
         alert.commonalities = shared
         alert.baseline_rate = finding.baseline_rate
         if named:
@@ -189,13 +296,15 @@ class Desk:
     def _alert_on(self, module: str) -> AlertRecord | None:
         return next((a for a in self._state.alerts.values() if a.module == module), None)
 
-    def _new_alert(
-        self, kind: str, pattern: str, trigger: str, since_ms: int
-    ) -> AlertRecord | None:
-        if len(self._state.alerts) >= MAX_ALERTS:
-            reason = "too many open alerts"
-            self._state.ignored[reason] = self._state.ignored.get(reason, 0) + 1
-            return None
+    def _full(self) -> bool:
+        """Whether there are too many alerts for one more; counted if so."""
+        if len(self._state.alerts) < MAX_ALERTS:
+            return False
+        reason = "too many open alerts"
+        self._state.ignored[reason] = self._state.ignored.get(reason, 0) + 1
+        return True
+
+    def _new_alert(self, kind: str, pattern: str, trigger: str, since_ms: int) -> AlertRecord:
         alert_id = derived_id("alert", self._state.site, kind, pattern, trigger, since_ms)
         return AlertRecord(
             alert_id=alert_id,
@@ -206,14 +315,21 @@ class Desk:
             opened_ms=self._state.now_ms,
         )
 
-    def _open_fault(self, event: Trace, verdict: Verdict) -> list[Event]:
+    def _suspicion(self, event: Trace, verdict: Verdict) -> AlertRecord:
+        """The alert that a fault would be."""
         trigger = f"{event.key}:{event.event_id}"
         alert = self._new_alert("fault", "", trigger, verdict.since_ms)
-        if alert is None:
-            return []
         alert.module, alert.recipe, alert.step = event.key, event.recipe_id, event.step
-        alert.confidence = FAULT_CONFIDENCE
+        alert.evidence_ms = event.time_ms
         alert.shifts = verdict.shifts[:MAX_SHIFTS]
+        begin(alert, verdict)
+        examine(alert, self._state, self._policy)
+        return alert
+
+    def _open_fault(self, event: Trace, verdict: Verdict) -> list[Event]:
+        if self._full():
+            return []
+        alert = self._suspicion(event, verdict)
         made = [
             name
             for name, wafer in self._state.wafers.items()
@@ -242,6 +358,8 @@ class Desk:
             alert.step, alert.recipe = max(where, key=lambda key: (where[key], key))
         alert.affected_count = alert.examined_count = alert.said_count = 0
         count_wafers(alert, self._lineage)
+        alert.evidence_ms = self._state.now_ms
+        examine(alert, self._state, self._policy)
         self._causes.refresh()
 
     def _doubt(self, alert: AlertRecord, finding: Finding) -> None:
@@ -261,6 +379,7 @@ class Desk:
         elif alert.kind == "pattern":
             # Told with the next revision: more wafers make it surer, and rarely less sure.
             alert.confidence = max(alert.confidence, _rounded(finding.confidence))
+            alert.evidence_ms = self._state.now_ms
             return []
         opened_by_traces = alert.kind == "fault"
         alert.kind, alert.pattern = "pattern", pattern
@@ -268,6 +387,8 @@ class Desk:
         if opened_by_traces:
             self._blame(alert, finding)
         count_wafers(alert, self._lineage)
+        alert.evidence_ms = self._state.now_ms
+        examine(alert, self._state, self._policy)
         return self._tell(alert)
 
     def _relapse(self, alert: AlertRecord) -> None:
@@ -293,8 +414,11 @@ class Desk:
             alert.commonalities = self._shared(alert.pattern, alert.module, alert.since_ms)
         lots, wafers = at_risk(alert, self._lineage)
         alert.severity = severity(alert, self._state, self._lineage, self._policy, wafers)
-        told: list[Event] = [alert_event(alert, self._state, self._lineage, lots)]
-        return told + self._orders.propose(alert)
+        return [self._revision(alert, lots), *self._orders.propose(alert)]
+
+    def _revision(self, alert: AlertRecord, lots: list[str]) -> Event:
+        alert.said_mode = named_mode(alert)
+        return alert_event(alert, self._state, self._lineage, lots)
 
     def _close_if_clean(self, alert: AlertRecord) -> list[Event]:
         """Back to normal: so few bad among the latest that the excursion cannot be going on."""
@@ -342,13 +466,25 @@ class Desk:
 
     # -- people and the fab -------------------------------------------------------------------
 
-    def removed(self, module: str, time_ms: int) -> None:
-        """A module was inhibited or came back from a repair: what it makes now is new."""
+    def removed(self, module: str, time_ms: int, *, back: bool = False) -> None:
+        """A module was inhibited, or is `back` from being down: what it makes now is new."""
+        if back:
+            self._effects.returned(module, time_ms)
         alert = self._alert_on(module)
         if alert is not None:
             alert.until_ms = max(alert.until_ms, time_ms)
             alert.quiet_traces = 0
+            start_anew(alert)
             self._causes.refresh()
+
+    def later(self) -> list[Event]:
+        """What is due by now without anything having happened."""
+        return list(self._orders.due())
+
+    def switch(self, event: AutomationSwitch) -> list[Event]:
+        """A person turned automatic approvals on or off."""
+        self._orders.switch(event)
+        return []
 
     def heard(self, event: Action) -> list[Event]:
         """A stage of an action became known."""
@@ -360,9 +496,13 @@ class Desk:
         if refused and alert is not None and record.kind not in alert.refused:
             alert.refused.append(record.kind)
         if record.status == "applied":
+            if alert is not None:
+                self._effects.begin(event.action_id, record, alert)
             if record.kind == "inhibit_module" and record.module in self._state.modules:
                 self._state.modules[record.module].inhibited = True
                 self.removed(record.module, self._state.now_ms)
+                # The cause is contained; now the module is to be cured.
+                return self._orders.propose(alert) if alert is not None else []
             elif record.kind == "adjust_recipe":
                 self._faults.relearn(record.module, record.recipe_id)
                 self.removed(record.module, self._state.now_ms)

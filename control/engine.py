@@ -14,11 +14,15 @@ event is dealt with:
 from collections import deque
 from collections.abc import Mapping
 from hashlib import blake2b
+from zlib import crc32
+
+import numpy as np
 
 from contracts.errors import DataError, TraceError
 from contracts.events import (
     Action,
     AlertDecision,
+    AutomationSwitch,
     EquipmentState,
     Event,
     Metrology,
@@ -47,6 +51,7 @@ REMEMBERED_IDS = 8_192
 # More modules than any fab has; a flood of invented ones stops here.
 MAX_MODULES = 500
 MAX_STEPS = 32
+TRACE_AHEAD_MS = 86_400_000
 MAX_NAME = 64
 _DOWN = frozenset({"engineering", "scheduled_down", "unscheduled_down", "non_scheduled"})
 
@@ -155,21 +160,29 @@ class Engine:
             return self._desk.heard(event)
         if isinstance(event, AlertDecision):
             return self._desk.decided(event)
+        if isinstance(event, AutomationSwitch):
+            return self._desk.switch(event)
         if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction | Metrology):
             return []
         if not _named(event):
             return self._ignore("a name is missing or too long")
+        now_ms = self._state.now_ms
+        if isinstance(event, Trace) and 0 <= now_ms < event.time_ms - TRACE_AHEAD_MS:
+            # Whoever treats wafers says so: a trace alone does not move the fab's clock by a day.
+            return self._ignore("trace from the future")
         if not self._time.accept(event.time_ms):
             return self._ignore("implausible time")
         if isinstance(event, ProcessEvent):
-            return self._processed(event)
-        if isinstance(event, EquipmentState):
-            return self._equipment(event)
-        if isinstance(event, Trace):
-            return self._traced(event)
-        if isinstance(event, Metrology):
-            return self._measured(event)
-        return self._tested(event)
+            told = self._processed(event)
+        elif isinstance(event, EquipmentState):
+            told = self._equipment(event)
+        elif isinstance(event, Trace):
+            told = self._traced(event)
+        elif isinstance(event, Metrology):
+            told = self._measured(event)
+        else:
+            told = self._tested(event)
+        return told + self._desk.later()
 
     def _processed(self, event: ProcessEvent) -> list[Event]:
         module = self._module(event.key)
@@ -192,27 +205,44 @@ class Engine:
         if event.time_ms < module.last_ms and module.kind:
             return self._ignore("equipment state that is out of date")
         was_down, was_inhibited = module.down, module.inhibited
-        module.kind = event.kind
+        was_maintained = module.state == "scheduled_down"
+        module.kind, module.state = event.kind, event.state
         module.down = event.state in _DOWN
         module.inhibited = event.inhibited
         module.last_ms = max(module.last_ms, event.time_ms)
         if was_down and not module.down:
             module.repaired_ms = event.time_ms
-            self._faults.forgive(event.key)
+            if was_maintained:
+                self._faults.settle(event.key)
+            else:
+                self._faults.forgive(event.key)
             self._risk.repaired(event.key, event.time_ms)
-            self._desk.removed(event.key, event.time_ms)
+            self._desk.removed(event.key, event.time_ms, back=True)
         elif event.inhibited and not was_inhibited:
             self._desk.removed(event.key, event.time_ms)
         return []
 
     def _traced(self, event: Trace) -> list[Event]:
-        if self._module(event.key) is None:
+        module = self._module(event.key)
+        if module is None:
             return self._ignore("too many modules")
         if not self._lineage.record_trace(event.substrate_id, event.sequence):
             return self._ignore("trace seen before")
+        readings = crc32(event.values.data)
+        if module.readings == readings:
+            return self._ignore("trace with the readings of the one before")
+        module.readings = readings
+        module.traced_ms = max(module.traced_ms, event.time_ms)
+        module.missing = _missing(event)
         verdict = self._faults.watch(event)
         if verdict is None:
-            return []
+            compared = self._faults.compare(event)
+            risks = [] if compared is None else self._risk.traced(event, compared)
+            told = self._desk.warming(event, compared)
+            if told is None:
+                return risks
+            self._faults.hold(event)
+            return told + risks + self._risk.reviewed(told)
         told = self._desk.traced(event, verdict)
         told += self._risk.traced(event, verdict) + self._risk.reviewed(told)
         foretold = self._virtual.traced(event, verdict)
@@ -270,6 +300,21 @@ def _named(event: ProcessEvent | EquipmentState | Trace | Prediction | Metrology
         len(getattr(event, field, "")) <= MAX_NAME
         for field in ("lot_id", "recipe_id", "step", "kind")
     )
+
+
+def _missing(event: Trace) -> float:
+    """Share of the sensors of a trace that said nothing, or that are stuck where they are."""
+    values = event.values.numpy()
+    if values.size == 0:
+        return 1.0
+    # One row after another, so that a trace in order costs three of them.
+    silent = ~np.isfinite(values[len(values) // 2]) & ~np.isfinite(values[-1])
+    if silent.any():
+        silent = ~np.isfinite(values).any(axis=0)
+    still = values[0] == values[-1]
+    if still.any():
+        still = (values == values[0]).all(axis=0)
+    return float((silent | still).mean())
 
 
 def _check(event: Trace) -> None:

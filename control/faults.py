@@ -62,6 +62,23 @@ class FaultWatch:
             if group.forgive(module):
                 self._touched.add(key)
 
+    def settle(self, module: str) -> None:
+        """A module comes back from maintenance: its normal may have moved a little."""
+        for key, group in self._groups.items():
+            if group.settle(module):
+                self._touched.add(key)
+
+    def compare(self, event: Trace) -> Verdict | None:
+        """Judge a module that is warming up by the others; None where nothing is odd."""
+        group = self._groups.get(f"{event.recipe_id}{_SEPARATOR}{event.step}")
+        return None if group is None else group.compare(event.key, event.time_ms)
+
+    def hold(self, event: Trace) -> None:
+        """Something is wrong with a module that is warming up: it must not learn that as normal."""
+        group = self._groups.get(f"{event.recipe_id}{_SEPARATOR}{event.step}")
+        if group is not None:
+            group.hold(event.key)
+
     def relearn(self, module: str, recipe_id: str) -> None:
         """A module's recipe was changed: what is normal for it must be learnt anew."""
         for key, group in self._groups.items():

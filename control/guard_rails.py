@@ -6,7 +6,7 @@ from contracts.events import Action
 from control.policy import Policy
 from control.state import ActionRecord, AlertRecord, ControlState
 
-__all__ = ["HOUR_MS", "available_modules", "is_open", "refusal"]
+__all__ = ["HOUR_MS", "available_modules", "doubt", "is_open", "refusal"]
 
 HOUR_MS = 3_600_000
 
@@ -42,7 +42,13 @@ def available_modules(state: ControlState, step: str, without: str, since_ms: in
 
 
 def refusal(
-    action: Action, alert: AlertRecord, state: ControlState, policy: Policy, at_risk: set[str]
+    action: Action,
+    alert: AlertRecord,
+    state: ControlState,
+    policy: Policy,
+    at_risk: set[str],
+    *,
+    new: bool = True,
 ) -> str:
     """Why an action must not be sent, for people; '' if it may.
 
@@ -52,27 +58,59 @@ def refusal(
         state: with open actions, the last hour's proposals, and the modules.
         policy: with the limits.
         at_risk: lots that went through the suspect and are not tested.
+        new: it was not counted among the hour's actions yet.
     """
     limits = policy.limits
+    doubtful = doubt(alert, state, policy)
+    if doubtful:
+        return doubtful
     if sum(is_open(known) for known in state.actions.values()) >= limits.max_open_actions:
         return f"{limits.max_open_actions} actions are open already"
     recent = sum(time_ms > state.now_ms - HOUR_MS for time_ms in state.proposed_ms)
-    if recent >= limits.max_actions_per_hour:
+    if new and recent >= limits.max_actions_per_hour:
         return f"{limits.max_actions_per_hour} actions were proposed within an hour"
     # Written so that a NaN is refused too.
     if not action.confidence >= limits.min_confidence:
         return f"confidence {action.confidence:.2f} is below {limits.min_confidence:.2f}"
-    if action.kind == "hold_lot":
+    if action.kind in ("hold_lot", "request_metrology"):
         if action.lot_id not in at_risk:
             return f"lot {action.lot_id!r} is not at risk from {alert.module!r}"
         return ""
     target = f"{action.equipment_id}/{action.module_id}"
     if not alert.module or target != alert.module or target not in state.modules:
         return f"there is no evidence about {target!r}"
+    if action.kind == "release_module" and not state.modules[target].inhibited:
+        return f"{target!r} is not inhibited"
     if action.kind == "inhibit_module":
         return _inhibit_refusal(target, alert, state, policy)
     if action.kind == "adjust_recipe":
         return _recipe_refusal(action, policy)
+    return ""
+
+
+def doubt(alert: AlertRecord, state: ControlState, policy: Policy) -> str:
+    """Why the data behind an alert are not good enough to act on, for people; '' if they are.
+
+    Args:
+        alert: with a suspect.
+        state: what the suspect told, and the fab's clock.
+        policy: how old and how incomplete its news may be.
+    """
+    limits = policy.limits
+    if state.out_of_time:
+        return "the latest events contradict the fab's clock"
+    module = state.modules.get(alert.module)
+    if module is None or not (module.kind or module.steps):
+        return f"no equipment or process event ever named {alert.module!r}"
+    oldest_ms = state.now_ms - limits.max_evidence_age_h * HOUR_MS
+    if alert.until_ms < 0 and alert.evidence_ms < oldest_ms:
+        return f"the latest news of {alert.module} are older than {limits.max_evidence_age_h:g} h"
+    if alert.kind == "pattern":
+        return ""
+    if alert.affected_count < limits.min_traces or alert.profile_wafers < limits.min_traces:
+        return f"fewer than {limits.min_traces} traces of {alert.module} speak of it"
+    if module.missing > limits.max_missing_sensors:
+        return f"{module.missing:.0%} of the sensors of {alert.module} say nothing"
     return ""
 
 

@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from contracts.events import ActionKind
+from contracts.events import ActionKind, Severity
 from control.failure_modes import FailureMode, load_failure_modes
 from control.policy_file import Section, read_struct
 
 __all__ = [
+    "Approval",
+    "ApprovalRule",
     "Detection",
     "Economics",
     "Limits",
@@ -23,7 +25,7 @@ __all__ = [
     "load_policy",
 ]
 
-Approval = Literal["person", "automatic"]
+Approval = Literal["person", "semi_automatic", "automatic"]
 
 
 # What the policy says for the failure modes that are shipped beside it.
@@ -54,6 +56,20 @@ class Detection(Section, frozen=True):
     remember_h: float
 
 
+class ApprovalRule(Section, frozen=True):
+    """Who approves in some cases. The first rule that fits counts; where none does, a person.
+
+    Attributes:
+        who: 'semi_automatic' is approved by the policy after `veto_min` unless a person says no.
+        severities: of the alert; empty for all.
+        sites: empty for all.
+    """
+
+    who: Approval
+    severities: tuple[Severity, ...] = ()
+    sites: tuple[str, ...] = ()
+
+
 class Limits(Section, frozen=True):
     """Guard rails that hold for every action, whoever approves it.
 
@@ -62,12 +78,20 @@ class Limits(Section, frozen=True):
         max_actions_per_hour: new proposals in any 60 minutes of fab time.
         min_confidence: of the action, 0 to 1.
         min_available_modules: modules that must stay in use for every step of an inhibited one.
+        min_traces: of the suspect that a fault must rest on before anything is done about it.
+        max_evidence_age_h: hours since anything was heard of the suspect that bears on the alert.
+        max_missing_sensors: share of the suspect's sensors that may say nothing.
+        veto_min: minutes of fab time in which a person can say no to what is semi-automatic.
     """
 
     max_open_actions: int
     max_actions_per_hour: int
     min_confidence: float
     min_available_modules: int
+    min_traces: int = 3
+    max_evidence_age_h: float = 12.0
+    max_missing_sensors: float = 0.3
+    veto_min: float = 30.0
 
 
 class RecipeParameter(Section, frozen=True):
@@ -94,6 +118,8 @@ PROPOSED_KINDS: tuple[ActionKind, ...] = (
     "inhibit_module",
     "adjust_recipe",
     "schedule_pm",
+    "request_metrology",
+    "release_module",
 )
 
 
@@ -106,7 +132,10 @@ class Economics(Section, frozen=True):
         kill_ratio: pattern to the share of dies it kills; 'default' for all others.
         fault_yield_risk: share of a module's wafers that a trace fault is feared to spoil.
         success: probability that an action of a kind removes the cause.
-        cost_good_dies: what an action costs per lot, in good dies (capacity, lost time).
+        cost_good_dies: what an action costs.
+        delay_h: hours from its approval until it works, for a kind that takes any.
+        horizon_h: hours for which a cause would go on if nothing were done.
+        needless_good_dies: what a needless action costs besides: people stop listening.
         response_h: hours until somebody has responded; wafers of that time are at risk.
         severity_wafers: good-wafer equivalents at risk from which a severity applies.
     """
@@ -117,6 +146,9 @@ class Economics(Section, frozen=True):
     fault_yield_risk: float
     success: dict[ActionKind, float]
     cost_good_dies: dict[ActionKind, float]
+    delay_h: dict[ActionKind, float]
+    horizon_h: float
+    needless_good_dies: float
     response_h: float
     severity_wafers: dict[Literal["critical", "high", "medium"], float]
 
@@ -131,10 +163,20 @@ class Policy(Section, frozen=True):
     name: str
     detection: Detection
     limits: Limits
-    approvals: dict[ActionKind, Approval]
+    approvals: dict[ActionKind, Approval | list[ApprovalRule]]
     recipe_parameters: dict[str, RecipeParameter]
     economics: Economics
     failure_modes: dict[str, FailureMode]
+
+    def approval(self, kind: ActionKind, severity: Severity, site: str) -> Approval:
+        """Who approves an action of a kind at a site, for an alert of a severity."""
+        said = self.approvals.get(kind, "person")
+        if isinstance(said, str):
+            return said
+        for rule in said:
+            if severity in (rule.severities or (severity,)) and site in (rule.sites or (site,)):
+                return rule.who
+        return "person"
 
 
 def default_policy_path() -> Path:
@@ -182,6 +224,14 @@ def _contradictions(policy: Policy) -> list[tuple[tuple[str, ...], str]]:
     demand("limits/max_actions_per_hour", limits.max_actions_per_hour, 0)
     demand("limits/min_confidence", limits.min_confidence, 0.0, 1.0)
     demand("limits/min_available_modules", limits.min_available_modules, 1)
+    demand("limits/min_traces", limits.min_traces, 1)
+    demand("limits/max_evidence_age_h", limits.max_evidence_age_h, 0.0)
+    demand("limits/max_missing_sensors", limits.max_missing_sensors, 0.0, 1.0)
+    demand("limits/veto_min", limits.veto_min, 0.0)
+    demand("economics/horizon_h", economics.horizon_h, 0.0)
+    demand("economics/needless_good_dies", economics.needless_good_dies, 0.0)
+    for kind, hours in economics.delay_h.items():
+        demand(f"economics/delay_h/{kind}", hours, 0.0)
     demand("economics/dies_per_wafer", economics.dies_per_wafer, 1.0)
     demand("economics/wafers_per_lot", economics.wafers_per_lot, 1.0)
     demand("economics/fault_yield_risk", economics.fault_yield_risk, 0.0, 1.0)

@@ -18,6 +18,8 @@ _KEPT = 0.998
 # A wafer is ordinary while all sensors are within so many spreads. There the weights are believed
 # as far as they proved right; before that by a half, worth so much.
 _ORDINARY, _HALF, _WORTH = 5.0, 0.5, 1.0
+# Measured wafers that an example is worth.
+_EXAMPLE = 3.0
 # A single measurement is no further off than this, in deviations.
 _MOST = 10.0
 
@@ -33,8 +35,8 @@ class RidgeLine:
 
     Args:
         record: changed in place; what it holds is what is used, so a restart changes nothing.
-        examples: readings (F,) in spreads and the value they make, in deviations; each is worth one
-            measurement that is never forgotten.
+        examples: readings (F,) in spreads and the value they make, in deviations; each is worth
+            three measurements that are never forgotten.
     """
 
     def __init__(self, record: VirtualLine, examples: Sequence[tuple[Floats, float]]) -> None:
@@ -44,8 +46,8 @@ class RidgeLine:
         self._prior = _PRIOR_PRECISION * np.eye(size)
         self._aim = np.zeros(size)
         for reading, value in examples:
-            self._prior += np.outer(reading, reading)
-            self._aim += reading * value
+            self._prior += _EXAMPLE * np.outer(reading, reading)
+            self._aim += _EXAMPLE * reading * value
         self._information, self._target = np.zeros((size, size)), np.zeros(size)
         self._load()
 

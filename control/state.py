@@ -11,6 +11,7 @@ from contracts.events import (
     ActionKind,
     ActionStatus,
     AlertKind,
+    Cause,
     Commonality,
     Severity,
     VariableShift,
@@ -21,6 +22,7 @@ __all__ = [
     "AlertRecord",
     "ClosedCause",
     "ControlState",
+    "EffectRecord",
     "Episode",
     "GroupRecord",
     "Mark",
@@ -122,6 +124,10 @@ class ModuleRecord(msgspec.Struct, array_like=True):
         repaired_ms: when it last came back from a down state; -1 if never.
         last_ms: when it was last heard of.
         steps: steps it has done, to the time it last did them.
+        state: SEMI E10 state it was last in.
+        traced_ms: time of its latest trace; -1 if there was none.
+        readings: digest of that trace's values, to know a replay under another name.
+        missing: share of its sensors that said nothing in that trace.
     """
 
     kind: str = ""
@@ -130,6 +136,10 @@ class ModuleRecord(msgspec.Struct, array_like=True):
     repaired_ms: int = -1
     last_ms: int = -1
     steps: dict[str, int] = msgspec.field(default_factory=dict)
+    state: str = ""
+    traced_ms: int = -1
+    readings: int = 0
+    missing: float = 0.0
 
 
 class GroupRecord(msgspec.Struct):
@@ -162,6 +172,14 @@ class AlertRecord(msgspec.Struct):
         affected: the latest ids; the counts are of all.
         refused: action kinds rejected or failed for this alert, never proposed again for it.
         shelved_until_ms: silent until then; -1 if not shelved.
+        proposed_for: what kind of alert it was at the last proposal.
+        causes: as last found, the most probable first.
+        grown: growth times magnitude of the first cause, 0 if it is no failure mode.
+        said_mode: the first cause that people were told of.
+        profile: trace variable to its recent level on the suspect, in spreads off its normal.
+        profile_wafers: that it rests on.
+        unsteady: variables whose spread within a wafer grew.
+        evidence_ms: when something was last heard of the suspect that bears on this.
     """
 
     alert_id: str
@@ -188,6 +206,14 @@ class AlertRecord(msgspec.Struct):
     shelved_until_ms: int = -1
     quiet_traces: int = 0
     proposals: int = 0
+    proposed_for: str = ""
+    causes: tuple[Cause, ...] = ()
+    grown: float = 0.0
+    said_mode: str = ""
+    profile: dict[str, float] = msgspec.field(default_factory=dict)
+    profile_wafers: int = 0
+    unsteady: tuple[str, ...] = ()
+    evidence_ms: int = -1
 
 
 class ClosedCause(msgspec.Struct, array_like=True):
@@ -200,7 +226,12 @@ class ClosedCause(msgspec.Struct, array_like=True):
 
 
 class ActionRecord(msgspec.Struct, array_like=True):
-    """An action at its latest stage. `module` is '' for `hold_lot`."""
+    """An action at its latest stage. `module` is '' for actions on a lot.
+
+    Attributes:
+        previous: value of the recipe parameter before; None where it is not known.
+        due_ms: when the policy approves it unless somebody says no; -1 if a person has to.
+    """
 
     alert_id: str
     kind: ActionKind
@@ -211,6 +242,34 @@ class ActionRecord(msgspec.Struct, array_like=True):
     recipe_id: str = ""
     parameter: str = ""
     value: float = 0.0
+    previous: float | None = None
+    due_ms: int = -1
+
+
+class EffectRecord(msgspec.Struct, array_like=True):
+    """An applied action whose effect is being waited for.
+
+    Attributes:
+        step: of the route, where patterns are looked for.
+        since_ms: from when on wafers show its effect; -1 while a maintenance is going on.
+        direction: variable to its share of the shift that should go away; empty if none moved.
+        variable: the one that `before` and the sum are of.
+        before: its shift in spreads; or the share of wafers that show the pattern.
+        total: sum of its shifts since then, over `wafers` of them.
+    """
+
+    alert_id: str
+    kind: ActionKind
+    module: str
+    step: str
+    pattern: str
+    applied_ms: int
+    since_ms: int
+    direction: dict[str, float]
+    variable: str
+    before: float
+    total: float = 0.0
+    wafers: int = 0
 
 
 class TestedWafer(msgspec.Struct, frozen=True, array_like=True):
@@ -375,7 +434,12 @@ class VirtualGroup(msgspec.Struct, array_like=True):
 
 
 class ControlState(msgspec.Struct):
-    """The whole state of one site's controller."""
+    """The whole state of one site's controller.
+
+    Attributes:
+        effects: of applied actions, by action id.
+        automatic: whether the policy may approve anything; people switch it.
+    """
 
     site: str
     format: str = FORMAT
@@ -397,6 +461,8 @@ class ControlState(msgspec.Struct):
     risk: RiskRecord = msgspec.field(default_factory=RiskRecord)
     virtual: dict[str, VirtualGroup] = msgspec.field(default_factory=dict)
     virtual_lines: dict[str, VirtualLine] = msgspec.field(default_factory=dict)
+    effects: dict[str, EffectRecord] = msgspec.field(default_factory=dict)
+    automatic: bool = True
 
 
 class _Head(msgspec.Struct):

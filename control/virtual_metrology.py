@@ -4,9 +4,9 @@ For each recipe, step and parameter there is a straight line: the module's own r
 weight for how far each sensor's level is from its normal on this module (z of `control.charts`), in
 deviations of the measured value. Weights are shared by all steps of a kind of module and found by
 ridge regression (A. E. Hoerl, R. W. Kennard, Technometrics 12, 1970) with forgetting, so that
-sensors that tell nothing cost next to nothing; the failure modes of the policy count as one
-measured wafer each. Measurements are hours late; the readings they belong to wait for them, so many
-at most.
+sensors that tell nothing cost next to nothing; the failure modes of the policy count as
+three measured wafers each. Measurements are hours late; the readings they belong to wait for them,
+so many at most.
 
 Intervals are conformal: a quantile of the latest errors, whose level follows how often the interval
 missed (I. Gibbs, E. Candes, Adaptive conformal inference under distribution shift, 2021), times

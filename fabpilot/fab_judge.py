@@ -9,10 +9,11 @@ import msgspec
 
 from contracts.codec import encode
 from contracts.errors import ConfigError
-from contracts.events import Event
+from contracts.events import Action, Event
 from contracts.topics import Stream
 from fab_sim import Fab, Scenario, Tally, TrueExcursion, TruthSink
-from fabpilot.fab_policies import FabPolicy, NoPolicy, OraclePolicy, SpcPolicy
+from fabpilot.fab_naming import NamingWatch
+from fabpilot.fab_policies import AdvisorPolicy, FabPolicy, NoPolicy, OraclePolicy, SpcPolicy
 
 __all__ = ["JudgedRun", "MakeAdvisor", "PolicyName", "RunExcursion", "SiteRun", "judge_fab"]
 
@@ -33,6 +34,11 @@ class RunExcursion(msgspec.Struct, frozen=True, kw_only=True):
         detected_h: when the first action on its module was obeyed.
         stopped_h: when it could do no more harm.
         wafers_affected: tested wafers that show it.
+        named: an alert named its module and, first of all modes, a right one; None for a policy
+            that names nothing. `named_h` is when, `called` what it was called first.
+        wafers_ahead: wafers that entered the line from then until metrology first measured one that
+            the module had treated since the onset; negative if metrology came first, None if it
+            was not named, or never measured.
     """
 
     site: str
@@ -44,6 +50,10 @@ class RunExcursion(msgspec.Struct, frozen=True, kw_only=True):
     detected_h: float | None
     stopped_h: float | None
     wafers_affected: int
+    named: bool | None = None
+    named_h: float | None = None
+    called: str = ""
+    wafers_ahead: int | None = None
 
 
 class SiteRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +86,8 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
         cost_good_dies: those costs, all together, in good dies.
         hours: fab time the value is for, of all sites together.
         actions: obeyed by kind, and `refused` ones.
+        needless_stops: of modules with which nothing was wrong: maintenance or inhibits obeyed.
+        alerts: raised by the advisor.
         spc_points: points charted by the policy 'spc', and `spc_alarms` its stops.
         streams: of each stream, how much there was and its digest; only where asked for.
     """
@@ -95,6 +107,8 @@ class JudgedRun(msgspec.Struct, frozen=True, kw_only=True):
     lots: int
     actions: dict[str, int]
     refused: int
+    needless_stops: int
+    alerts: int
     spc_points: int
     spc_alarms: int
     excursions: list[RunExcursion]
@@ -208,6 +222,8 @@ class _SiteRunner:
             self.policy = NoPolicy()
         self.obeyed: dict[str, int] = {}
         self.refused = 0
+        self.stops: list[tuple[str, int]] = []
+        self.watch = NamingWatch() if advisor is not None else None
 
     def run(self, stop: threading.Event, on_progress: Callable[[int], None]) -> bool:
         """To the end; False if stopped."""
@@ -220,6 +236,8 @@ class _SiteRunner:
             if self._book is not None:
                 self._book.add(events)
             self._count(events)
+            if self.watch is not None:
+                self.watch.saw(events)
             for action in policy.observe(events, fab.now_ms):
                 fab.submit(action)
             if fab.wafers_done >= shown + 100:
@@ -230,12 +248,27 @@ class _SiteRunner:
 
     def _count(self, events: Sequence[Event]) -> None:
         for event in events:
-            status = getattr(event, "status", None)
-            if status == "applied":
-                kind = str(getattr(event, "kind", ""))
-                self.obeyed[kind] = self.obeyed.get(kind, 0) + 1
-            elif status == "failed":
+            if not isinstance(event, Action):
+                continue
+            if event.status == "applied":
+                self.obeyed[event.kind] = self.obeyed.get(event.kind, 0) + 1
+                if event.kind in ("schedule_pm", "inhibit_module"):
+                    self.stops.append((f"{event.equipment_id}/{event.module_id}", event.time_ms))
+            elif event.status == "failed":
                 self.refused += 1
+
+    def needless(self) -> int:
+        """Stops of modules with which nothing was wrong."""
+        truth = self.fab.truth()
+        return sum(
+            not any(
+                item.module == module
+                and item.onset_ms <= time_ms
+                and (item.cleared_ms is None or time_ms <= item.cleared_ms)
+                for item in truth
+            )
+            for module, time_ms in self.stops
+        )
 
 
 def _report(
@@ -278,11 +311,11 @@ def _report(
         lots=lots,
         actions=actions,
         refused=sum(run.refused for run in runs),
+        needless_stops=sum(run.needless() for run in runs),
+        alerts=sum(len(run.policy.alerts) for run in runs if isinstance(run.policy, AdvisorPolicy)),
         spc_points=sum(chart.points for chart in charts),
         spc_alarms=sum(chart.alarms for chart in charts),
-        excursions=[
-            _excursion(run.site, item, start_ms) for run in runs for item in run.fab.truth()
-        ],
+        excursions=[_excursion(run, item, start_ms) for run in runs for item in run.fab.truth()],
         sites=[
             SiteRun(
                 site=run.site,
@@ -297,12 +330,12 @@ def _report(
     )
 
 
-def _excursion(site: str, item: TrueExcursion, start_ms: int) -> RunExcursion:
+def _excursion(run: _SiteRunner, item: TrueExcursion, start_ms: int) -> RunExcursion:
     def hours(time_ms: int | None) -> float | None:
         return None if time_ms is None else round((time_ms - start_ms) / _HOUR_MS, 3)
 
-    return RunExcursion(
-        site=site,
+    found = RunExcursion(
+        site=run.site,
         id=item.excursion_id,
         mode=item.mode,
         module=item.module,
@@ -311,4 +344,14 @@ def _excursion(site: str, item: TrueExcursion, start_ms: int) -> RunExcursion:
         detected_h=hours(item.detected_ms),
         stopped_h=hours(item.stopped_ms),
         wafers_affected=item.affected,
+    )
+    if run.watch is None or not isinstance(run.policy, AdvisorPolicy):
+        return found
+    naming = run.watch.judge(item, run.fab.truth(), run.policy.namings)
+    return msgspec.structs.replace(
+        found,
+        named=naming.right,
+        named_h=hours(naming.time_ms),
+        called=naming.called,
+        wafers_ahead=naming.wafers_ahead,
     )

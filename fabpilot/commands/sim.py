@@ -1,6 +1,5 @@
 """`fabpilot sim`: the synthetic fab alone: on the log, to its end under a policy, as pictures."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -12,21 +11,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from contracts.errors import ConfigError, ModelError
-from contracts.events import Event, WaferMap
-from control.policy import load_policy
+from contracts.errors import ConfigError
 from fab_sim import Scenario, builtin_scenarios, load_scenario
+from fabpilot.advisors import Advisors
 from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.commands.sim_show import show
 from fabpilot.fab_judge import JudgedRun, PolicyName, judge_fab
-from fabpilot.fab_policies import AdvisorPolicy
 from fabpilot.fab_runner import FabReport, FabRunner
-from fabpilot.output import err, progress_bar, report
+from fabpilot.output import progress_bar, report
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
 from fabpilot.truth_files import TruthFiles
-from fabpilot.wiring import open_repository, open_site_log
-from serving.scorer import Scorer
+from fabpilot.wiring import open_site_log
 
 __all__ = ["register"]
 
@@ -187,7 +183,7 @@ def _judge(
             scenario, lots=msgspec.structs.replace(scenario.lots, total=_LOTS)
         )
     total = (scenario.lots.total or 0) * scenario.lots.wafers * len(sites)
-    make_advisor = _Advisors(settings) if name == "advisor" else None
+    make_advisor = Advisors(settings) if name == "advisor" else None
     stop = stop_event()
     with (
         TruthFiles(out) if out is not None else nullcontext() as files,
@@ -208,32 +204,6 @@ def _judge(
         if files is not None and result is not None:
             files.keep()
     return result
-
-
-class _Advisors:
-    """Makes the advisor of each site, with the champion model where one is registered."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._policy = load_policy(settings.policy)
-        self._scorer: Scorer | None = None
-        try:
-            repository = open_repository(settings)
-            repository.current()
-            self._scorer = Scorer(repository)
-        except ModelError as error:
-            err.print(f"no model serves, so the advisor has the traces alone ({error})")
-
-    def __call__(self, site: str) -> AdvisorPolicy:
-        return AdvisorPolicy(self._policy, site, self._score if self._scorer else None)
-
-    def _score(self, maps: Sequence[WaferMap]) -> list[Event]:
-        assert self._scorer is not None
-        return [
-            event
-            for answer in self._scorer(maps)
-            if not isinstance(answer, Exception)
-            for event in answer
-        ]
 
 
 def _start_ms(text: str) -> int:

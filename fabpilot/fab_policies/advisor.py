@@ -6,21 +6,32 @@ Wafer maps are scored by a model where there is one; without it the engine has t
 """
 
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from contracts.codec import decode, encode
-from contracts.events import Action, Event, WaferMap
+from contracts.events import Action, Alert, Event, WaferMap
 from contracts.topics import Stream
 from control.engine import Engine
 from control.policy import Policy
 
-__all__ = ["AdvisorPolicy", "Score"]
+__all__ = ["AdvisorPolicy", "Naming", "Score"]
 
 Score = Callable[[Sequence[WaferMap]], Sequence[Event]]
 """Predictions for wafer maps."""
 
 _NAME = "policy:advisor"
+# An alert names a mode if it is more likely than not.
+_NAMED = 0.5
+
+
+class Naming(NamedTuple):
+    """What an alert said was behind it."""
+
+    time_ms: int
+    module: str
+    mode: str
 
 
 class AdvisorPolicy:
@@ -30,6 +41,10 @@ class AdvisorPolicy:
         policy: the controller's.
         site: its name.
         score: predicts patterns from maps; None leaves the maps out.
+
+    Attributes:
+        alerts: ids of those raised.
+        namings: each time an alert named a failure mode.
     """
 
     def __init__(self, policy: Policy, site: str, score: Score | None) -> None:
@@ -39,6 +54,8 @@ class AdvisorPolicy:
         if score is not None:
             wanted.add(Stream.WAFER_MAPS)
         self.streams: Collection[Stream] = frozenset(wanted)
+        self.alerts: set[str] = set()
+        self.namings: list[Naming] = []
 
     def observe(self, events: Sequence[Event], now_ms: int) -> list[Action]:
         """Hand everything to the engine; approve what it proposes."""
@@ -50,7 +67,9 @@ class AdvisorPolicy:
         for event in told:
             message = encode(event)
             for answer in self._engine.handle(decode(message.headers, message.value)):
-                if isinstance(answer, Action) and answer.status == "proposed":
+                if isinstance(answer, Alert):
+                    self._note(answer)
+                elif isinstance(answer, Action) and answer.status == "proposed":
                     action = msgspec.structs.replace(
                         answer,
                         event_id=Action.event_id_for(answer.action_id, "approved"),
@@ -61,3 +80,9 @@ class AdvisorPolicy:
                     self._engine.handle(action)
                     approved.append(action)
         return approved
+
+    def _note(self, alert: Alert) -> None:
+        self.alerts.add(alert.alert_id)
+        first = alert.causes[0] if alert.causes else None
+        if alert.status == "open" and first and first.mode and first.probability >= _NAMED:
+            self.namings.append(Naming(alert.time_ms, first.module, first.mode))

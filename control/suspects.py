@@ -1,0 +1,125 @@
+"""Keeps what is known about the suspect of an alert, and asks for a diagnosis when that grows."""
+
+import math
+
+from contracts.events import Cause, Trace
+from control.charts import Verdict
+from control.diagnosis import OTHER, SENSOR, Evidence, diagnose
+from control.policy import Policy
+from control.state import AlertRecord, ControlState
+
+__all__ = ["begin", "examine", "follow", "named_mode", "start_anew"]
+
+# A fault of a module none of whose sensors is on the list of failure modes: that it moved is sure,
+# that it hurts wafers is not.
+UNLISTED = 0.8
+# A mode is named from this probability.
+NAMED = 0.5
+WEIGHT = 0.2
+_SPREAD = ":spread"
+_ABSURD = 60.0
+
+
+def begin(alert: AlertRecord, verdict: Verdict) -> None:
+    """A fault was found: the profile is what the charts say of it."""
+    names = [name for name, statistic in verdict.charts if statistic == "level"]
+    alert.profile = {
+        name: float(away)
+        for name, away in zip(names, verdict.away, strict=True)
+        if math.isfinite(away)
+    }
+    alert.profile_wafers = 9
+    _note_unsteady(alert, verdict)
+
+
+def start_anew(alert: AlertRecord) -> None:
+    """Something was done: what the suspect was like before says nothing of what it is like now."""
+    alert.profile, alert.profile_wafers, alert.unsteady = {}, 0, ()
+
+
+def follow(alert: AlertRecord, event: Trace, verdict: Verdict) -> None:
+    """One more trace of the suspect, whatever its recipe."""
+    alert.evidence_ms = max(alert.evidence_ms, event.time_ms)
+    alert.profile_wafers = min(1000, alert.profile_wafers + 1)
+    for (name, statistic), away in zip(verdict.charts, verdict.z, strict=True):
+        if statistic != "level":
+            break
+        if not math.isfinite(away):
+            continue
+        z = max(-_ABSURD, min(_ABSURD, float(away)))
+        known = alert.profile.get(name)
+        if known is None:
+            alert.profile[name] = z
+        else:
+            weight = max(WEIGHT, 1.0 / alert.profile_wafers)
+            alert.profile[name] = known + weight * (z - known)
+    _note_unsteady(alert, verdict)
+
+
+def _note_unsteady(alert: AlertRecord, verdict: Verdict) -> None:
+    found = {
+        shift.variable.removesuffix(_SPREAD)
+        for shift in verdict.shifts
+        if _SPREAD in shift.variable
+    }
+    if found:
+        alert.unsteady = tuple(sorted(found | set(alert.unsteady)))[:10]
+
+
+def examine(alert: AlertRecord, state: ControlState, policy: Policy) -> None:
+    """Weigh the causes of an alert anew, and how sure it is that the process is at fault."""
+    if not alert.module:
+        alert.causes, alert.grown = (), 0.0
+        return
+    module = state.modules.get(alert.module)
+    kind = module.kind if module is not None else ""
+    listed = any(
+        name in alert.profile
+        for mode in policy.failure_modes.values()
+        if not kind or kind in mode.kinds
+        for name in mode.signature
+    )
+    if not listed and alert.kind == "fault":
+        said = tuple(f"{shift.variable} {shift.z:+.1f}σ" for shift in alert.shifts[:3])
+        alert.causes = (
+            Cause(module=alert.module, mode=OTHER, probability=UNLISTED, evidence=said),
+        )
+        alert.confidence, alert.grown = UNLISTED, 0.0
+        return
+    found = diagnose(
+        Evidence(
+            module=alert.module,
+            kind=kind,
+            moved=alert.profile if listed else {},
+            wafers=min(9.0, float(max(1, alert.profile_wafers))),
+            unsteady=alert.unsteady,
+            pattern=alert.pattern,
+        ),
+        policy.failure_modes,
+    )
+    if alert.kind == "pattern":
+        # That it is this module is known from the maps; what is wrong with it, from all.
+        of_modes = sum(cause.probability for cause in found.causes if cause.mode != SENSOR)
+        scale = alert.confidence / of_modes if of_modes else 0.0
+        alert.causes = tuple(
+            Cause(
+                module=cause.module,
+                mode=cause.mode,
+                probability=round(min(1.0, cause.probability * scale), 4),
+                evidence=cause.evidence,
+            )
+            for cause in found.causes
+            if cause.mode != SENSOR
+        )
+    else:
+        alert.causes = found.causes
+        alert.confidence = round(min(0.99, found.real), 4)
+    alert.grown = found.severity
+
+
+def named_mode(alert: AlertRecord) -> str:
+    """The failure mode that is probable enough to be named, or ''."""
+    first = alert.causes[0] if alert.causes else None
+    if first is None or first.probability < NAMED or first.mode in (OTHER, SENSOR):
+        return ""
+    return first.mode

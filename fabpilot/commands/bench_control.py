@@ -1,0 +1,84 @@
+"""`fabpilot bench control`: what the advisor is worth beside nothing, SPC and an oracle."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from contracts.errors import ConfigError
+from fab_sim import Scenario, builtin_scenarios, load_scenario
+from fabpilot.advisors import Advisors
+from fabpilot.benchmarks.control import POLICIES, measure_control
+from fabpilot.benchmarks.unseen import unseen_scenario
+from fabpilot.commands.options import JsonOption
+from fabpilot.output import progress_bar, report
+from fabpilot.settings import load_settings
+from fabpilot.stopping import stop_event
+
+__all__ = ["control"]
+
+# 2026-01-01, as `fabpilot sim run` has it.
+_START_MS = 1_767_225_600_000
+# Lots of an endless scenario: three days of the default fab.
+_LOTS = 60
+
+
+def control(
+    scenarios: Annotated[
+        str, typer.Option("--scenarios", help="Built-in names, separated by commas; 'all'; 'none'.")
+    ] = "all",
+    seeds: Annotated[str, typer.Option("--seeds", help="Of each, separated by commas.")] = "3",
+    unseen: Annotated[
+        int, typer.Option("--unseen", min=0, max=1000, help="Scenarios drawn by chance besides.")
+    ] = 10,
+    draw: Annotated[int, typer.Option("--draw", min=0, help="Seed of the first of them.")] = 1,
+    lots: Annotated[
+        int | None, typer.Option("--lots", min=1, help="Lots of each site, to shorten them.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Value, naming and needless stops of the advisor, over built-in and random scenarios.
+
+    Each runs under the policies none, spc, oracle and advisor. The advisor reads wafer maps with
+    the champion if one is registered; without it, traces and metrology. A week of one fab takes it
+    about a minute.
+
+    For example:
+
+      fabpilot bench control --json
+
+      fabpilot bench control --scenarios slow_drift,quiet --seeds 1,2 --unseen 0 --lots 60
+    """
+    try:
+        chosen = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds {seeds!r}: whole numbers, separated by commas") from None
+    names = {"all": sorted(builtin_scenarios()), "none": []}.get(scenarios) or [
+        name for name in scenarios.split(",") if name != "none"
+    ]
+    plan: list[tuple[Scenario, int, bool]] = []
+    for name in names:
+        plan += [(_shortened(load_scenario(name), lots), seed, False) for seed in chosen]
+    for number in range(draw, draw + unseen):
+        plan.append((_shortened(unseen_scenario(number), lots), number, True))
+    settings = load_settings()
+    stop = stop_event()
+    with progress_bar("control", len(plan) * len(POLICIES)) as bar:
+        result = measure_control(
+            plan,
+            Advisors(settings),
+            start_ms=_START_MS,
+            stop=stop,
+            on_run=lambda what: bar.update(bar.tasks[0].id, advance=1, description=what),
+        )
+    if result is not None:
+        report(result, as_json=as_json, title="control")
+
+
+def _shortened(scenario: Scenario, lots: int | None) -> Scenario:
+    total = lots or scenario.lots.total or _LOTS
+    if scenario.lots.total is not None:
+        total = min(total, scenario.lots.total)
+    return msgspec.structs.replace(
+        scenario, lots=msgspec.structs.replace(scenario.lots, total=total)
+    )
