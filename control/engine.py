@@ -25,6 +25,7 @@ from contracts.events import (
     AutomationSwitch,
     EquipmentState,
     Event,
+    Metrology,
     Prediction,
     ProcessEvent,
     Trace,
@@ -41,6 +42,7 @@ from control.policy import Policy
 from control.risk import RiskWatch
 from control.state import ControlState, ModuleRecord, dump_state, load_state
 from control.state_parts import Changes, Parts, join
+from control.virtual_metrology import VirtualWatch
 
 __all__ = ["Engine"]
 
@@ -89,16 +91,20 @@ class Engine:
             self._faults = FaultWatch(self._state, detection)
             self._watch = ModelWatch(policy, self._state, self._lineage)
             self._risk = RiskWatch(policy, self._state, self._lineage)
+            self._virtual = VirtualWatch(policy, self._state, self._lineage)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
                 " restore the database's backup, or start the controller with an empty state"
             ) from error
         self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
-        # Groups of charts that are not written yet: all, unless they came in parts.
-        self._unsaved: set[str] = set() if isinstance(state, Mapping) else set(self._state.groups)
+        # What is not written yet: all, unless it came in parts.
+        self._unsaved: set[str] = set()
+        self._unsaved_virtual: set[str] = set()
         if isinstance(state, Mapping):
             self._lineage.take_changes()
+        else:
+            self._unsaved, self._unsaved_virtual = set(self._state.groups), set(self._state.virtual)
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -118,9 +124,15 @@ class Engine:
         """
         self._save()
         groups, self._unsaved = self._unsaved, set()
+        virtual, self._unsaved_virtual = self._unsaved_virtual, set()
         wafers, gone = self._lineage.take_changes()
         return self._parts.changes(
-            self._state, wafers=wafers, gone=gone, groups=groups, heard=self._heard
+            self._state,
+            wafers=wafers,
+            gone=gone,
+            groups=groups,
+            virtual=virtual | self._virtual.take_changes(),
+            heard=self._heard,
         )
 
     def _save(self) -> None:
@@ -150,7 +162,7 @@ class Engine:
             return self._desk.decided(event)
         if isinstance(event, AutomationSwitch):
             return self._desk.switch(event)
-        if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction):
+        if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction | Metrology):
             return []
         if not _named(event):
             return self._ignore("a name is missing or too long")
@@ -166,6 +178,8 @@ class Engine:
             told = self._equipment(event)
         elif isinstance(event, Trace):
             told = self._traced(event)
+        elif isinstance(event, Metrology):
+            told = self._measured(event)
         else:
             told = self._tested(event)
         return told + self._desk.later()
@@ -222,13 +236,21 @@ class Engine:
         module.missing = _missing(event)
         verdict = self._faults.watch(event)
         if verdict is None:
-            told = self._desk.warming(event, self._faults.compare(event))
+            compared = self._faults.compare(event)
+            risks = [] if compared is None else self._risk.traced(event, compared)
+            told = self._desk.warming(event, compared)
             if told is None:
-                return []
+                return risks
             self._faults.hold(event)
-            return told
+            return told + risks + self._risk.reviewed(told)
         told = self._desk.traced(event, verdict)
-        return told + self._risk.traced(event, verdict) + self._risk.reviewed(told)
+        told += self._risk.traced(event, verdict) + self._risk.reviewed(told)
+        foretold = self._virtual.traced(event, verdict)
+        return told + [one for one in foretold if self._virtual.worth_telling(one)]
+
+    def _measured(self, event: Metrology) -> list[Event]:
+        surprise = self._virtual.measured(event)
+        return [] if surprise is None else self._risk.measured(event, surprise)
 
     def _tested(self, event: Prediction) -> list[Event]:
         if event.input_type != WaferMap.ce_type:
@@ -268,7 +290,7 @@ class Engine:
         return []
 
 
-def _named(event: ProcessEvent | EquipmentState | Trace | Prediction) -> bool:
+def _named(event: ProcessEvent | EquipmentState | Trace | Prediction | Metrology) -> bool:
     """Whether the names in an event can be names; long ones would swell the state."""
     for field in ("equipment_id", "module_id", "substrate_id"):
         name = getattr(event, field, "-")

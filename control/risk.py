@@ -7,18 +7,20 @@ turned out to mean. A wafer's risk is the noisy-or of its pieces and of the base
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
-from contracts.events import Alert, Event, Prediction, ProcessEvent, Risk, Trace
+from contracts.events import Alert, Event, Metrology, Prediction, ProcessEvent, Risk, Trace
 from contracts.ids import derived_id
 from control.advisor import kill_ratio
 from control.charts import Verdict
 from control.lineage import Lineage
 from control.policy import Policy
-from control.risk_rates import Rates, Source
+from control.risk_rates import LEVELS, MAX_SIGNS, Rates, Source
 from control.state import AlertRecord, ControlState, Episode, Mark, Visit, WaferRecord
 from control.traces import chart_name
+from control.virtual_metrology import Surprise
 
 __all__ = ["RiskWatch"]
 
@@ -32,20 +34,33 @@ WORTH_TELLING = 10
 MAX_EPISODES, MAX_MARKS, MAX_SUSPECTS = 150, 12, 5
 # Lots whose wafers must agree on which step is the last one.
 _MAX_VOTES = 100
-_BLAMED, _BLAMED_NORMAL = 8, 9
+_BLAMED, _BLAMED_NORMAL, _MEASURED, _MATE_MEASURED, _SPARED = 8, 9, 10, 11, 12
+_CERTAIN = 0.98
+
+
+class _Foreseen(NamedTuple):
+    """What the failure modes that show a sign do: patterns by index, slots that can suffer."""
+
+    patterns: dict[int, float]
+    slots: tuple[tuple[int, int], ...]
+
+    def spares(self, slot: int) -> bool:
+        """Whether all of the modes spare a slot."""
+        return bool(self.slots) and slot > 0 and not any(a <= slot <= b for a, b in self.slots)
 
 
 class RiskWatch:
     """Foresees test results, and learns from those that come.
 
     Args:
-        policy: with the kill ratios.
+        policy: with the kill ratios, and failure modes that say what a sign may do to wafers.
         state: with the rates and the marks of wafers.
         lineage: which wafer went where.
     """
 
     def __init__(self, policy: Policy, state: ControlState, lineage: Lineage) -> None:
         self._policy = policy
+        self._foreseen_by: dict[str, _Foreseen] = {}
         self._state = state
         self._lineage = lineage
         self._record = state.risk
@@ -76,11 +91,29 @@ class RiskWatch:
             return self._judge(event.substrate_id, wafer, event.step, event.sequence)
         told: list[Event] = []
         for name, mate in self._same_run(event, wafer):
-            if len(mate.marks) >= MAX_MARKS:
-                mate.marks.remove(min(mate.marks, key=lambda mark: (mark.level, mark.sequence)))
-            mate.marks.append(mark)
-            self._lineage.touch(name)
+            self._add(name, mate, mark)
             told += self._judge(name, mate, event.step, event.sequence)
+        return told
+
+    def measured(self, event: Metrology, surprise: Surprise) -> list[Event]:
+        """Metrology found something odd: about this wafer, and its lot mates of that module."""
+        wafer = self._lineage.wafer(event.substrate_id)
+        own = None if wafer is None else _visit(wafer, surprise.sequence)
+        if wafer is None or own is None:
+            return []
+        name = f"{self._kind(surprise.module)} {event.parameter}"[:80]
+        sign = self._rates.sign(f"{name}{'+' if surprise.deviations > 0 else '-'}")
+        told: list[Event] = []
+        for name, mate in self._lineage.untested():
+            if mate.lot_id != wafer.lot_id:
+                continue
+            visit = _visit(mate, surprise.sequence)
+            if visit is None or visit.place != own.place:
+                continue
+            level = _MEASURED if mate is wafer else _MATE_MEASURED
+            self._add(name, mate, Mark(surprise.sequence, level, sign))
+            latest = max(mate.visits, key=lambda visit: visit.sequence)
+            told += self._judge(name, mate, self._lineage.place(latest).step, latest.sequence)
         return told
 
     def tested(self, event: Prediction) -> None:
@@ -163,10 +196,21 @@ class RiskWatch:
         sign = self._rates.sign(f"{kind} {name}{'+' if up else '-'}")
         return Mark(event.sequence, level, sign)
 
+    def _add(self, name: str, wafer: WaferRecord, mark: Mark) -> None:
+        """A wafer has another mark; where there are too many, the weakest goes."""
+        if any((old.sequence, old.level) == (mark.sequence, mark.level) for old in wafer.marks):
+            return
+        if len(wafer.marks) >= MAX_MARKS:
+            wafer.marks.remove(
+                min(wafer.marks, key=lambda old: (LEVELS[old.level].prior, old.sequence))
+            )
+        wafer.marks.append(mark)
+        self._lineage.touch(name)
+
     def _same_run(self, event: Trace, wafer: WaferRecord) -> list[tuple[str, WaferRecord]]:
         """The wafer of a trace; in a batch tool also those that were treated with it.
 
-        They started on the same module at the same moment, and have no trace of their own.
+        They have no trace of their own, and are on the module still or left it at the same moment.
         """
         own = _visit(wafer, event.sequence)
         run = [(event.substrate_id, wafer)]
@@ -176,10 +220,11 @@ class RiskWatch:
             if mate is wafer or mate.lot_id != wafer.lot_id:
                 continue
             visit = _visit(mate, event.sequence)
-            if visit is not None and not visit.traced:
-                same = (visit.place, visit.time_ms) == (own.place, own.time_ms)
-                if same:
-                    run.append((name, mate))
+            if visit is None or visit.traced or visit.place != own.place:
+                continue
+            # At the same moment another wafer may have begun, where they go one after another.
+            if (visit.time_ms == own.time_ms) if visit.completed else (visit.time_ms < own.time_ms):
+                run.append((name, mate))
         return run
 
     def _vote(self, wafer: WaferRecord) -> None:
@@ -219,29 +264,77 @@ class RiskWatch:
             module = self._lineage.place(visit).module
             if not own and module not in blamed:
                 continue
-            found = [self._marked(mark, module, visit) for mark in own]
+            found = [self._marked(mark, module, visit, wafer.slot) for mark in own]
             for alert in blamed.get(module, ()):
                 if alert.since_ms <= visit.time_ms and (
                     alert.until_ms < 0 or visit.time_ms <= alert.until_ms
                 ):
-                    found.append(self._blamed(alert, visit, odd=bool(own)))
+                    found.append(self._blamed(alert, visit, wafer.slot, odd=bool(own)))
             if found:
                 sources.append(max(found, key=lambda source: source.probability))
         return sources
 
-    def _marked(self, mark: Mark, module: str, visit: Visit) -> Source:
+    def _marked(self, mark: Mark, module: str, visit: Visit, slot: int) -> Source:
+        """A visit at which something was odd."""
+        foreseen = self._foreseen(mark.sign)
         return self._rates.source(
-            mark.level, mark.sign, self._covering(module, visit.time_ms), module, foreseen={}
+            _SPARED if foreseen.spares(slot) else mark.level,
+            mark.sign,
+            self._covering(module, visit.time_ms),
+            module,
+            foreseen=foreseen.patterns,
         )
 
-    def _blamed(self, alert: AlertRecord, visit: Visit, *, odd: bool) -> Source:
+    def _foreseen(self, sign: int) -> _Foreseen:
+        """What the list of failure modes says about a sign, such as 'etch rf_power_w-'."""
+        name = self._record.signs[sign]
+        known = self._foreseen_by.get(name)
+        if known is None:
+            kind, _, chart = name.partition(" ")
+            variable, up = chart[:-1], chart.endswith("+")
+            weights: dict[int, float] = {}
+            slots: list[tuple[int, int] | None] = []
+            for mode in self._policy.failure_modes.values():
+                shift = mode.signature.get(variable, 0.0) if not kind or kind in mode.kinds else 0
+                if shift and (shift > 0) == up:
+                    slots.append(mode.slots)
+                    for pattern in mode.patterns:
+                        place = self._rates.pattern(pattern)
+                        share = mode.occurrence * abs(shift) / len(mode.patterns)
+                        weights[place] = weights.get(place, 0.0) + share
+            weights.pop(-1, None)
+            total = sum(weights.values())
+            limited = [item for item in slots if item is not None]
+            known = _Foreseen(
+                {place: weight / total for place, weight in weights.items()},
+                tuple(limited) if len(limited) == len(slots) else (),
+            )
+            if len(self._foreseen_by) > 2 * MAX_SIGNS:
+                self._foreseen_by.clear()
+            self._foreseen_by[name] = known
+        return known
+
+    def _blamed(self, alert: AlertRecord, visit: Visit, slot: int, *, odd: bool) -> Source:
         """A visit to a module that is blamed for a pattern."""
         place = self._rates.pattern(alert.pattern)
         foreseen = {place: 1.0} if place >= 0 else {}
+        kind = self._kind(alert.module)
+        fits = [
+            mode.slots
+            for mode in self._policy.failure_modes.values()
+            if kind in mode.kinds and alert.pattern in mode.patterns
+        ]
+        slots = tuple(item for item in fits if item is not None) if None not in fits else ()
         # One good and one bad wafer added (Laplace), as in the alert's own sums.
         rate = (alert.affected_count + 1) / (alert.examined_count + 2)
+        if _Foreseen({}, slots).spares(slot):
+            return self._rates.source(_SPARED, -1, None, alert.module, foreseen=foreseen)
         if alert.shifts and visit.traced and not odd:
             return self._rates.source(_BLAMED_NORMAL, -1, None, alert.module, foreseen=foreseen)
+        if slots:
+            # The alert's rate is that of whole lots; it all comes from these slots.
+            held = {number for low, high in slots for number in range(low, high + 1)}
+            rate = min(_CERTAIN, rate * self._policy.economics.wafers_per_lot / len(held))
         return self._rates.source(_BLAMED, -1, None, alert.module, foreseen=foreseen, prior=rate)
 
     def _blamed_modules(self) -> dict[str, list[AlertRecord]]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from control.state import Episode, Rate, RiskRecord
 
-__all__ = ["LEVELS", "Level", "Rates", "Source"]
+__all__ = ["LEVELS", "MAX_SIGNS", "Level", "Rates", "Source"]
 
 # Old wafers fade so that at most so many count: of a level, of a sign, of an episode, of the base.
 _LEVEL_WAFERS, _SIGN_WAFERS, _EPISODE_WAFERS, _BASE_WAFERS = 400.0, 200.0, 60.0, 3000.0
@@ -51,6 +51,7 @@ LEVELS = (
     Level("module blamed for a pattern, but the wafer's trace is normal", 0.1),
     Level("odd measurement", 0.2),
     Level("odd measurement of a lot mate", 0.1),
+    Level("in a slot that the failure mode spares", 0.03),
 )
 
 

@@ -32,6 +32,9 @@ __all__ = [
     "Rate",
     "RiskRecord",
     "TestedWafer",
+    "VirtualGroup",
+    "VirtualLine",
+    "VirtualModel",
     "Visit",
     "WaferRecord",
     "WatchRecord",
@@ -374,6 +377,62 @@ class RiskRecord(msgspec.Struct):
     last_votes: int = 0
 
 
+class VirtualLine(msgspec.Struct, array_like=True):
+    """Weights of virtual metrology, shared by the steps and modules of one kind.
+
+    Attributes:
+        variables: F trace variables.
+        learned: measured wafers.
+        numbers: float32 bytes: upper triangle of the (F, F) information, then its (F,) target.
+        agreed: sum of the weights' word times what was measured, over ordinary wafers.
+        spoken: sum of the squares of their word.
+    """
+
+    variables: list[str]
+    learned: int = 0
+    numbers: bytes = b""
+    agreed: float = 0.0
+    spoken: float = 0.0
+
+
+class VirtualModel(msgspec.Struct, array_like=True):
+    """Virtual metrology of one parameter after one step.
+
+    Attributes:
+        learned: measured wafers.
+        means: module to how many of its wafers were measured, and their running mean.
+        variance: of the errors.
+        errors: the latest, over what their doubt was.
+        level: share of errors beyond the interval that it aims at now.
+        told: module to the lot of which a prediction was told last.
+    """
+
+    learned: int = 0
+    means: dict[str, tuple[int, float]] = msgspec.field(default_factory=dict)
+    variance: float = 0.0
+    errors: list[float] = msgspec.field(default_factory=list)
+    level: float = 0.1
+    told: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class VirtualGroup(msgspec.Struct, array_like=True):
+    """Virtual metrology after one recipe and step.
+
+    Attributes:
+        variables: whose levels are used.
+        last_ms: when it was last used.
+        modules: 'equipment/module' that `waiting` refers to.
+        models: by parameter.
+        waiting: wafer to its module and int8 bytes of its readings, until it is measured.
+    """
+
+    variables: list[str]
+    last_ms: int
+    modules: list[str] = msgspec.field(default_factory=list)
+    models: dict[str, VirtualModel] = msgspec.field(default_factory=dict)
+    waiting: dict[str, tuple[int, bytes]] = msgspec.field(default_factory=dict)
+
+
 class ControlState(msgspec.Struct):
     """The whole state of one site's controller.
 
@@ -400,6 +459,8 @@ class ControlState(msgspec.Struct):
     proposed_ms: list[int] = msgspec.field(default_factory=list)
     watch: WatchRecord = msgspec.field(default_factory=WatchRecord)
     risk: RiskRecord = msgspec.field(default_factory=RiskRecord)
+    virtual: dict[str, VirtualGroup] = msgspec.field(default_factory=dict)
+    virtual_lines: dict[str, VirtualLine] = msgspec.field(default_factory=dict)
     effects: dict[str, EffectRecord] = msgspec.field(default_factory=dict)
     automatic: bool = True
 

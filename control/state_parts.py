@@ -12,7 +12,14 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from contracts.errors import DataError
-from control.state import AlertRecord, ControlState, GroupRecord, WaferRecord, load_state
+from control.state import (
+    AlertRecord,
+    ControlState,
+    GroupRecord,
+    VirtualGroup,
+    WaferRecord,
+    load_state,
+)
 
 __all__ = ["BLOCK", "Changes", "Parts", "join"]
 
@@ -30,7 +37,7 @@ class _Head(msgspec.Struct):
 
     Attributes:
         state: without what is in other parts.
-        groups: keys of the groups, in order; `alerts` of the alerts.
+        groups: keys of the groups, in order; `alerts` and `virtual` the same of theirs.
         heard: ids heard so far, which tells where the ring begins.
         ids: how many of them are remembered.
     """
@@ -38,6 +45,7 @@ class _Head(msgspec.Struct):
     state: msgspec.Raw
     groups: list[str]
     alerts: list[str]
+    virtual: list[str]
     heard: int
     ids: int
 
@@ -46,6 +54,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode_wafers = msgspec.msgpack.Decoder(list[tuple[str, WaferRecord]]).decode
 _decode_group = msgspec.msgpack.Decoder(GroupRecord).decode
+_decode_virtual = msgspec.msgpack.Decoder(VirtualGroup).decode
 _decode_alert = msgspec.msgpack.Decoder(AlertRecord).decode
 
 
@@ -71,6 +80,7 @@ class Parts:
         wafers: Collection[str],
         gone: Collection[str],
         groups: Collection[str],
+        virtual: Collection[str],
         heard: int,
     ) -> Changes:
         """What is to be written now.
@@ -80,6 +90,7 @@ class Parts:
             wafers: that changed since the last call; new ones are found without it.
             gone: wafers that were forgotten since then, even if they came again.
             groups: keys of charts that changed, came or went.
+            virtual: the same of virtual metrology.
             heard: ids heard so far, of which `state.recent_ids` are the latest.
         """
         out: Changes = {}
@@ -87,13 +98,19 @@ class Parts:
         for key in groups:
             record = state.groups.get(key)
             out[f"groups/{key}"] = None if record is None else _encode(record)
+        for key in virtual:
+            learned = state.virtual.get(key)
+            out[f"virtual/{key}"] = None if learned is None else _encode(learned)
         self._put_alerts(state, out)
         self._put_ids(state.recent_ids, heard, out)
-        small = msgspec.structs.replace(state, wafers={}, groups={}, alerts={}, recent_ids=[])
+        small = msgspec.structs.replace(
+            state, wafers={}, groups={}, alerts={}, virtual={}, recent_ids=[]
+        )
         head = _Head(
             msgspec.Raw(_encode(small)),
             list(state.groups),
             list(state.alerts),
+            list(state.virtual),
             heard,
             len(state.recent_ids),
         )
@@ -177,6 +194,7 @@ def join(parts: Mapping[str, bytes], site: str, ring: int) -> tuple[ControlState
         state = load_state(bytes(head.state), site)
         state.groups = {key: _decode_group(parts[f"groups/{key}"]) for key in head.groups}
         state.alerts = {key: _decode_alert(parts[f"alerts/{key}"]) for key in head.alerts}
+        state.virtual = {key: _decode_virtual(parts[f"virtual/{key}"]) for key in head.virtual}
         names: dict[int, list[str]] = {}
         for part in sorted(name for name in parts if name.startswith("wafers/")):
             held = _decode_wafers(parts[part])

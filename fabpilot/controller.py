@@ -21,6 +21,7 @@ _STREAMS = (
     Stream.PROCESS,
     Stream.EQUIPMENT,
     Stream.TRACES,
+    Stream.METROLOGY,
     Stream.PREDICTIONS,
     Stream.ALERTS,
     Stream.ACTIONS,

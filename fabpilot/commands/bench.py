@@ -17,7 +17,9 @@ from fabpilot.commands.bench_frontier import frontier
 from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_model import model_
 from fabpilot.commands.bench_realism import realism
+from fabpilot.commands.bench_risk import risk
 from fabpilot.commands.bench_sim import sim
+from fabpilot.commands.bench_traces import traces
 from fabpilot.commands.bench_unknown import unknown
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
@@ -157,6 +159,8 @@ def register(app: typer.Typer) -> None:
     bench.command("latency")(latency)
     bench.command("scale")(scale)
     bench.command("sim")(sim)
+    bench.command("risk")(risk)
+    bench.command("traces")(traces)
     bench.command("model")(model_)
     bench.command("frontier")(frontier)
     bench.command("early")(early)
