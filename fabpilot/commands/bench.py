@@ -11,6 +11,7 @@ from fabpilot.benchmarks.latency import measure_latency
 from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
+from fabpilot.commands.bench_arl import arl
 from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_frontier import frontier
 from fabpilot.commands.bench_labels import labels
@@ -160,6 +161,7 @@ def register(app: typer.Typer) -> None:
     bench.command("frontier")(frontier)
     bench.command("early")(early)
     bench.command("realism")(realism)
+    bench.command("arl")(arl)
     bench.command("unknown")(unknown)
     bench.command("labels")(labels)
     bench.callback()(lambda: None)
