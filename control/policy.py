@@ -13,6 +13,7 @@ import yaml
 
 from contracts.errors import ConfigError
 from contracts.events import ActionKind
+from control.steering_policy import MetrologyCharts, RunToRunThread, steering_problems
 
 __all__ = [
     "Detection",
@@ -131,6 +132,8 @@ class Policy(_Section, frozen=True):
     approvals: dict[ActionKind, Approval]
     recipe_parameters: dict[str, RecipeParameter]
     economics: Economics
+    metrology: MetrologyCharts
+    run_to_run: tuple[RunToRunThread, ...]
 
 
 class _Where:
@@ -264,4 +267,5 @@ def _contradictions(policy: Policy) -> list[tuple[tuple[str, ...], str]]:
             wrong.append(((*key, "max_step"), f"must be above 0, is {parameter.max_step:g}"))
         elif parameter.gain == 0:
             wrong.append(((*key, "gain"), "must not be 0"))
-    return wrong
+    known = frozenset(policy.recipe_parameters)
+    return wrong + steering_problems(policy.metrology, policy.run_to_run, known)

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from control.metrology_policy import SITE_RULES
 from control.spc.arl import average_run_length, simulated_run_length
 from control.spc.multivariate import Multivariate
 from control.spc.rule_set import Monitor, RuleSet
 from control.spc.rules import NELSON, WESTERN_ELECTRIC
+from control.steering_policy import SITE_RULES
 from fabpilot.benchmarks.stream import machine
 
 __all__ = ["CHARTS", "ArlBench", "RunLength", "SpeedOfCharts", "WaferAlarms", "measure_arl"]

@@ -17,6 +17,7 @@ from fabpilot.commands.bench_frontier import frontier
 from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_model import model_
 from fabpilot.commands.bench_realism import realism
+from fabpilot.commands.bench_run_to_run import run_to_run
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.bench_unknown import unknown
 from fabpilot.commands.options import JsonOption
@@ -162,6 +163,7 @@ def register(app: typer.Typer) -> None:
     bench.command("early")(early)
     bench.command("realism")(realism)
     bench.command("arl")(arl)
+    bench.command("run-to-run")(run_to_run)
     bench.command("unknown")(unknown)
     bench.command("labels")(labels)
     bench.callback()(lambda: None)
