@@ -12,6 +12,7 @@ from control.commonality import PlaceKey, commonalities
 from control.excursion import Finding, at_most, find_excursion, places_of
 from control.faults import FaultWatch
 from control.lineage import Lineage
+from control.metrology_watch import MetrologyShift
 from control.orders import Orders
 from control.policy import Policy
 from control.state import AlertRecord, ControlState
@@ -60,7 +61,7 @@ class Desk:
         self._lineage = lineage
         self._causes = causes
         self._faults = faults
-        self._orders = Orders(policy, state, lineage)
+        self._orders = self.orders = Orders(policy, state, lineage)
 
     # -- evidence -----------------------------------------------------------------------------
 
@@ -87,9 +88,33 @@ class Desk:
                 return self._tell(alert)
         elif verdict.quiet:
             alert.quiet_traces += 1
-            if alert.kind == "fault" and alert.quiet_traces >= self._policy.detection.clean_wafers:
+            clean = alert.quiet_traces >= self._policy.detection.clean_wafers
+            measured = alert.until_ms < 0 and any(not s.recipe_id for s in alert.shifts)
+            if alert.kind == "fault" and clean and not measured:
                 return self._close(alert, self._state.now_ms)
         return self._tell_if_grown(alert) if mine else []
+
+    def measured(self, found: MetrologyShift) -> list[Event]:
+        """A metrology chart went out of control, or came back."""
+        alert = self._alert_on(found.module)
+        shifts = () if alert is None else alert.shifts
+        # Those of metrology belong to no recipe.
+        kept = tuple(s for s in shifts if s.recipe_id or s.variable != found.parameter)
+        if found.shift is None:
+            if alert is not None:
+                alert.shifts = kept
+            return []
+        if alert is None:
+            trigger = f"{found.parameter} {found.substrates[-1]}"
+            alert = self._new_alert("fault", "", trigger, found.since_ms)
+            if alert is None:
+                return []
+            alert.module, alert.step = found.module, found.step
+            alert.confidence = FAULT_CONFIDENCE
+            alert.affected = list(found.substrates)
+            alert.affected_count = alert.examined_count = len(found.substrates)
+        alert.shifts = (*kept, found.shift)[-MAX_SHIFTS:]
+        return self._tell(alert)
 
     def tested(self, substrate_id: str) -> list[Event]:
         """A wafer was tested: count it, look for an excursion, and see what is over."""

@@ -20,9 +20,11 @@ from contracts.events import (
     AlertDecision,
     EquipmentState,
     Event,
+    Metrology,
     Prediction,
     ProcessEvent,
     Trace,
+    VirtualMetrology,
     WaferMap,
 )
 from contracts.ids import check_site
@@ -31,8 +33,10 @@ from control.desk import Desk
 from control.fab_time import FabTime
 from control.faults import FaultWatch
 from control.lineage import Lineage
+from control.metrology_watch import MetrologyWatch
 from control.model_watch import ModelWatch
 from control.policy import Policy
+from control.run_to_run_threads import RunToRunThreads
 from control.state import ControlState, ModuleRecord, dump_state, load_state
 
 __all__ = ["Engine"]
@@ -43,6 +47,7 @@ REMEMBERED_IDS = 8_192
 MAX_MODULES = 500
 MAX_STEPS = 32
 MAX_NAME = 64
+_OF_THE_FAB = (ProcessEvent, EquipmentState, Trace, Prediction, Metrology, VirtualMetrology)
 _DOWN = frozenset({"engineering", "scheduled_down", "unscheduled_down", "non_scheduled"})
 
 
@@ -72,12 +77,14 @@ class Engine:
             self._causes = Causes(self._state, self._lineage)
             self._faults = FaultWatch(self._state, detection)
             self._watch = ModelWatch(policy, self._state, self._lineage)
+            self._metrology = MetrologyWatch(policy, self._state, self._lineage)
+            self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
+            self._threads = RunToRunThreads(policy, self._state, self._desk.orders)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
                 " restore the database's backup, or start the controller with an empty state"
             ) from error
-        self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -89,6 +96,8 @@ class Engine:
         self._state.recent_ids = list(self._recent)
         self._lineage.save()
         self._faults.save()
+        self._metrology.save()
+        self._threads.save()
         return dump_state(self._state)
 
     def handle(self, event: Event) -> list[Event]:
@@ -107,22 +116,29 @@ class Engine:
         if self._seen(event.event_id):
             return self._ignore("seen before")
         if isinstance(event, Action):
+            self._threads.heard(event)
             return self._desk.heard(event)
         if isinstance(event, AlertDecision):
             return self._desk.decided(event)
-        if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction):
+        if not isinstance(event, _OF_THE_FAB):
             return []
         if not _named(event):
             return self._ignore("a name is missing or too long")
         if not self._time.accept(event.time_ms):
             return self._ignore("implausible time")
         if isinstance(event, ProcessEvent):
-            return self._processed(event)
-        if isinstance(event, EquipmentState):
-            return self._equipment(event)
-        if isinstance(event, Trace):
-            return self._traced(event)
-        return self._tested(event)
+            told = self._processed(event)
+        elif isinstance(event, EquipmentState):
+            told = self._equipment(event)
+        elif isinstance(event, Trace):
+            told = self._traced(event)
+        elif isinstance(event, Metrology):
+            told = self._measured(event)
+        elif isinstance(event, VirtualMetrology):
+            told = self._threads.foretold(event)
+        else:
+            told = self._tested(event)
+        return told + self._charted()
 
     def _processed(self, event: ProcessEvent) -> list[Event]:
         module = self._module(event.key)
@@ -133,6 +149,7 @@ class Engine:
         module.last_ms = max(module.last_ms, event.time_ms)
         if not self._lineage.record_visit(event):
             return self._ignore("process event that says nothing new")
+        self._threads.processed(event)
         wafer = self._lineage.wafer(event.substrate_id)
         if wafer is not None and wafer.tested_ms >= 0:
             self._causes.note(event.substrate_id)
@@ -153,6 +170,8 @@ class Engine:
             module.repaired_ms = event.time_ms
             self._faults.forgive(event.key)
             self._desk.removed(event.key, event.time_ms)
+            self._metrology.repaired(event.key)
+            return self._threads.repaired(event.key)
         elif event.inhibited and not was_inhibited:
             self._desk.removed(event.key, event.time_ms)
         return []
@@ -164,6 +183,20 @@ class Engine:
             return self._ignore("trace seen before")
         verdict = self._faults.watch(event)
         return [] if verdict is None else self._desk.traced(event, verdict)
+
+    def _measured(self, event: Metrology) -> list[Event]:
+        reason = self._metrology.measured(event)
+        return self._ignore(reason) if reason else []
+
+    def _charted(self) -> list[Event]:
+        """Points of charts that are complete by now, and what follows from them."""
+        out: list[Event] = []
+        for point, shift in self._metrology.due():
+            out.append(point)
+            out += self._threads.measured(point)
+            if shift is not None:
+                out += self._desk.measured(shift)
+        return out
 
     def _tested(self, event: Prediction) -> list[Event]:
         if event.input_type != WaferMap.ce_type:
@@ -200,7 +233,7 @@ class Engine:
         return []
 
 
-def _named(event: ProcessEvent | EquipmentState | Trace | Prediction) -> bool:
+def _named(event: Event) -> bool:
     """Whether the names in an event can be names; long ones would swell the state."""
     for field in ("equipment_id", "module_id", "substrate_id"):
         name = getattr(event, field, "-")
@@ -208,7 +241,7 @@ def _named(event: ProcessEvent | EquipmentState | Trace | Prediction) -> bool:
             return False
     return all(
         len(getattr(event, field, "")) <= MAX_NAME
-        for field in ("lot_id", "recipe_id", "step", "kind")
+        for field in ("lot_id", "recipe_id", "step", "kind", "parameter")
     )
 
 

@@ -1,5 +1,7 @@
 """Actions: what was proposed, what became of it, and what to propose next."""
 
+import msgspec
+
 from contracts.events import Action, ActionKind, ActionStatus, Event
 from control.advisor import options
 from control.alerts import at_risk, share_of_lot
@@ -78,6 +80,32 @@ class Orders:
             self._remember(action.action_id, _record(action, self._state.now_ms))
             return [*withdrawn, action]
         return []
+
+    def steer(self, action: Action) -> list[Event]:
+        """A change of a set point that run-to-run control wants, if the guard rails allow it.
+
+        Args:
+            action: an `adjust_recipe` on one module; its `alert_id` is that of the thread.
+        """
+        module = f"{action.equipment_id}/{action.module_id}"
+        # Measured wafers are the evidence, as test results are for a pattern.
+        evidence = AlertRecord(
+            action.alert_id, "pattern", "", module, action.time_ms, action.time_ms
+        )
+        if refusal(action, evidence, self._state, self._policy, set()):
+            return []
+        if self._policy.approvals[action.kind] == "automatic":
+            action = msgspec.structs.replace(
+                action,
+                event_id=Action.event_id_for(action.action_id, "approved"),
+                status="approved",
+                by=f"policy:{self._policy.name}",
+            )
+        recent = self._state.now_ms - HOUR_MS
+        self._state.proposed_ms = [ms for ms in self._state.proposed_ms if ms > recent]
+        self._state.proposed_ms.append(self._state.now_ms)
+        self._remember(action.action_id, _record(action, self._state.now_ms))
+        return [action]
 
     def withdraw_all(self, alert_id: str, comment: str) -> list[Event]:
         """Take back every proposal of an alert that nobody has answered."""

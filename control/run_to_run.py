@@ -103,6 +103,7 @@ class ControllerRecord(msgspec.Struct, array_like=True):
         changes: (time ms, set point) since when, oldest first; the first holds for all before.
         updates_ms: when the latest estimates were made, to know how late measurements are.
         watch: bytes of the gain watch.
+        tuned: target, gain and weights it was made with; with others it starts again.
     """
 
     level: float = 0.0
@@ -113,6 +114,7 @@ class ControllerRecord(msgspec.Struct, array_like=True):
     changes: list[tuple[int, float]] = msgspec.field(default_factory=list)
     updates_ms: list[int] = msgspec.field(default_factory=list)
     watch: bytes = b""
+    tuned: tuple[float, ...] = ()
 
 
 def follow(
@@ -262,13 +264,12 @@ class Controller:
         self, tuning: Tuning, nominal: float, record: ControllerRecord | None = None
     ) -> None:
         self._tuning, self._nominal = tuning, nominal
-        self._record = record or ControllerRecord()
-        self._watch = GainWatch(self._record.watch)
-        if not self._record.changes:
-            self._record.changes.append((-1, nominal))
-        # At first the model is taken to be right: the nominal set point gives the target.
-        if self._record.runs == 0:
-            self._record.level = tuning.target - tuning.gain * nominal
+        self._tuned = (tuning.target, tuning.gain, tuning.weight, tuning.drift_weight)
+        if record is not None and record.tuned == self._tuned:
+            self._record, self._watch = record, GainWatch(record.watch)
+        else:
+            changes = record.changes[-1:] if record is not None else []
+            self._start(changes[0][1] if changes else nominal)
 
     def record(self) -> ControllerRecord:
         """Its memory."""
@@ -325,11 +326,20 @@ class Controller:
             self._record.changes.append((max(time_ms, self._record.changes[-1][0]), set_point))
             del self._record.changes[:-_REMEMBERED]
 
+    @property
+    def confidence(self) -> float:
+        """Probability that the gain ratio is where the loop is stable if nothing comes late."""
+        border = stable_gain_ratio(self._tuning.weight, self._tuning.drift_weight, 0)
+        return 1.0 - self._watch.unstable(_MARGIN * border)
+
     def restart(self) -> None:
         """Watch again before acting: the module was maintained, or a person says so."""
-        set_point = self.set_point
-        self._record = ControllerRecord(changes=[(-1, set_point)])
-        self._record.level = self._tuning.target - self._tuning.gain * set_point
+        self._start(self.set_point)
+
+    def _start(self, set_point: float) -> None:
+        """At first the model is taken to be right: the set point gives the target."""
+        level = self._tuning.target - self._tuning.gain * set_point
+        self._record = ControllerRecord(level, changes=[(-1, set_point)], tuned=self._tuned)
         self._watch = GainWatch()
 
     def measured(

@@ -69,6 +69,8 @@ class RunToRunThread(_Section, frozen=True, kw_only=True):
         dead_band: predicted deviations up to this are left alone.
         learn: runs that are only watched at first.
         source: what feeds it.
+        product: whose lots alone count; '' for all. Products that share a recipe share its set
+            point, so they can have threads of their own only where they have recipes of their own.
     """
 
     step: str
@@ -83,6 +85,7 @@ class RunToRunThread(_Section, frozen=True, kw_only=True):
     dead_band: float
     learn: int = 5
     source: Literal["metrology", "virtual_metrology"] = "metrology"
+    product: str = ""
 
 
 def steering_problems(

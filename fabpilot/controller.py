@@ -19,6 +19,7 @@ _STREAMS = (
     Stream.PROCESS,
     Stream.EQUIPMENT,
     Stream.TRACES,
+    Stream.METROLOGY,
     Stream.PREDICTIONS,
     Stream.ALERTS,
     Stream.ACTIONS,

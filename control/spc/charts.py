@@ -3,6 +3,8 @@
 All are streaming: what is kept of the past is one or two numbers a chart.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +15,7 @@ Bools = npt.NDArray[np.bool_]
 
 # d2 + 3 d3 of two normal readings: D4 of the usual tables times d2 (D. C. Montgomery,
 # Introduction to Statistical Quality Control, appendix VI).
-MOVING_RANGE_LIMIT = 2.0 / np.sqrt(np.pi) + 3.0 * np.sqrt(2.0 - 4.0 / np.pi)
+MOVING_RANGE_LIMIT = 2.0 / math.sqrt(math.pi) + 3.0 * math.sqrt(2.0 - 4.0 / math.pi)
 
 
 class Ewma:

@@ -35,7 +35,7 @@ class AdvisorPolicy:
     def __init__(self, policy: Policy, site: str, score: Score | None) -> None:
         self._engine = Engine(policy, site)
         self._score = score
-        wanted = {Stream.PROCESS, Stream.EQUIPMENT, Stream.TRACES}
+        wanted = {Stream.PROCESS, Stream.EQUIPMENT, Stream.TRACES, Stream.METROLOGY}
         if score is not None:
             wanted.add(Stream.WAFER_MAPS)
         self.streams: Collection[Stream] = frozenset(wanted)
