@@ -36,10 +36,14 @@ _LEVEL_WAFERS = 15
 _COMPLETE_MS = 15 * 60_000
 # The baseline never learns slower than 1/100 a point, so that ageing within the norm is followed.
 _MOST_BASELINE = 100.0
+# Nor the level of a step slower than this, in wafers: it is the work of all modules.
+_MOST_LEVEL = 1000.0
 # After maintenance the module may have another centre: it is as if it had so many points.
 _AFTER_REPAIR = 4.0
-# Points within this, and EWMAs within half of it, may teach the baseline.
-_QUIET = 2.0
+# Of the EWMA that tells whether a chart is quiet, whatever its rules.
+_SMOOTHING = 0.2
+# An EWMA within this is quiet: its point may teach the baseline.
+_QUIET = 1.0
 # Degrees of freedom above which a t is normal, for the limits.
 _KNOWN_SPREAD = 500.0
 # Latest measurements of a chart, to know a replay under another name.
@@ -128,15 +132,16 @@ class MetrologyWatch:
     def due(self) -> list[tuple[ChartPoint, MetrologyShift | None]]:
         """Points that are complete, and what they say; to be asked after every event."""
         now_ms = self._state.now_ms
-        done = []
+        done: list[tuple[PendingPoint, ChartPoint]] = []
         while self._pending:
             key, point = next(iter(self._pending.items()))
             crowded = len(self._pending) > MAX_PENDING
             if not crowded and point.last_ms <= now_ms < point.last_ms + _COMPLETE_MS:
                 break
             del self._pending[key]
-            done.append(self._plot(point))
-        return done
+            done.append((point, self._plot(point)))
+        # After all of them: what peers show at the same time is shared.
+        return [(event, self._shift(point, event)) for point, event in done]
 
     def repaired(self, module: str) -> None:
         """A module comes back from being down: its charts start again, near their old centre."""
@@ -144,6 +149,7 @@ class MetrologyWatch:
             self._monitors[key].reset()
             chart.points = 0
             chart.told = False
+            chart.smooth = 0.0
             chart.count = min(chart.count, _AFTER_REPAIR)
             chart.wafers = min(chart.wafers, 2.0 * _AFTER_REPAIR)
             chart.phase_one = []
@@ -199,7 +205,7 @@ class MetrologyWatch:
             step.values.append(value)
             if len(step.values) >= _LEVEL_WAFERS:
                 step.level = hodges_lehmann(np.array(step.values))
-                step.values = []
+                step.values, step.wafers = [], float(_LEVEL_WAFERS)
         return True
 
     def _collect(
@@ -219,43 +225,30 @@ class MetrologyWatch:
 
     # -- charting -----------------------------------------------------------------------------
 
-    def _plot(self, point: PendingPoint) -> tuple[ChartPoint, MetrologyShift | None]:
+    def _plot(self, point: PendingPoint) -> ChartPoint:
         parameter = point.chart.partition(_SEPARATOR)[2]
         chart = self._state.charts[point.chart]
         mean, wafers = point.total / len(point.substrates), len(point.substrates)
         step = self._state.chart_steps[f"{point.step}{_SEPARATOR}{parameter}"]
         if chart.count <= 0.0 or step.level is None:
             self._learn_first(chart, point.step, mean, wafers, parameter)
-            return self._event(point, chart, mean, (), None), None
+            return self._event(point, chart, mean, (), None)
         level = step.level
         spread, freedom = self._spread(point.chart, chart)
-        # One scale for two doubts: the centre is the mean of few wafers, the spread of few points.
-        doubt = math.sqrt(1.0 + wafers / chart.wafers) * _widening(freedom)
+        # One scale for the doubts: centre and level are of few wafers, the spread of few points.
+        unsure = 1.0 / chart.wafers + 1.0 / step.wafers
+        doubt = math.sqrt(1.0 + wafers * unsure) * _widening(freedom)
         deviation = (mean - level - chart.centre) * math.sqrt(wafers) / (spread * doubt)
         monitor = self._monitors[point.chart]
         broken = monitor.broken(float(np.clip(deviation, -1e6, 1e6)))
-        broken = self._with_doubt(broken, monitor, chart)
+        broken = _with_doubt(broken, monitor, 1.0 / chart.count + wafers / step.wafers)
         chart.points += 1
-        smooth = float(monitor.ewma.value[0]) if monitor.ewma is not None else deviation
-        chart.smooth = smooth
-        if abs(smooth) < 0.5 * _QUIET and not broken:
+        chart.last = deviation
+        chart.smooth += _SMOOTHING * (deviation - chart.smooth)
+        if abs(chart.smooth) < _QUIET and not broken:
             chart.since_ms = point.treated_ms
-            if abs(deviation) < _QUIET:
-                self._learn(chart, mean - level, wafers, spread)
-        event = self._event(point, chart, mean, broken, spread * doubt)
-        return event, self._shift(point, chart, event, deviation, spread)
-
-    def _with_doubt(
-        self, broken: tuple[str, ...], monitor: Monitor, chart: ChartRecord
-    ) -> tuple[str, ...]:
-        """Without the EWMA's alarm where the centre alone could be that far off."""
-        if "ewma" not in broken or monitor.ewma is None:
-            return broken
-        # Jones, Champ and Rigdon (Technometrics 43, 2001): an estimated centre widens the chart.
-        sigma = math.hypot(float(monitor.ewma.sigma()[0]), 1.0 / math.sqrt(chart.count))
-        if abs(float(monitor.ewma.value[0])) > monitor.ewma.limit * sigma:
-            return broken
-        return tuple(name for name in broken if name != "ewma")
+            _learn(chart, step, mean, wafers, spread)
+        return self._event(point, chart, mean, broken, spread * doubt)
 
     def _learn_first(
         self, chart: ChartRecord, step: str, mean: float, wafers: int, parameter: str
@@ -280,14 +273,6 @@ class MetrologyWatch:
         chart.count, chart.wafers = float(len(rest)), float(sum(weights))
         chart.floor = 1e-3 * max(abs(chart.centre + level) for _, level, _ in chart.phase_one)
         chart.phase_one = []
-
-    def _learn(self, chart: ChartRecord, rest: float, wafers: int, spread: float) -> None:
-        """Let a quiet point teach the baseline."""
-        chart.count = min(chart.count + 1.0, _MOST_BASELINE)
-        chart.wafers = min(chart.wafers + wafers, 2.0 * _MOST_BASELINE)
-        apart = rest - chart.centre
-        chart.centre += min(1.0, wafers / chart.wafers) * apart
-        chart.variance += (min(apart**2 * wafers, 9.0 * spread**2) - chart.variance) / chart.count
 
     def _spread(self, key: str, chart: ChartRecord) -> tuple[float, float]:
         """Standard deviation of one wafer and its degrees of freedom: of all comparable modules.
@@ -318,49 +303,43 @@ class MetrologyWatch:
         known = self._state.modules.get(module)
         return known.kind if known is not None and known.kind else module.partition("/")[0]
 
-    def _shift(
-        self,
-        point: PendingPoint,
-        chart: ChartRecord,
-        event: ChartPoint,
-        deviation: float,
-        spread: float,
-    ) -> MetrologyShift | None:
+    def _shift(self, point: PendingPoint, event: ChartPoint) -> MetrologyShift | None:
         """Evidence about the module: new, or withdrawn; None if nothing changed."""
-        module = event.key
+        if event.phase == 1:
+            return None
+        chart, module = self._state.charts[point.chart], event.key
+        found = MetrologyShift(
+            module, event.parameter, point.step, None, chart.since_ms, event.substrates, ""
+        )
         if not event.rules:
-            if not chart.told or abs(chart.smooth) >= 0.5 * _QUIET:
+            if not chart.told or abs(chart.smooth) >= _QUIET:
                 return None
             chart.told = False
-            gone = f"{event.parameter} of {module} is in control again"
-            return MetrologyShift(
-                module, event.parameter, point.step, None, point.treated_ms, event.substrates, gone
-            )
-        side = math.copysign(1.0, deviation if "limit" in event.rules else chart.smooth)
-        others = sorted(c.smooth for k, c in self._peers(point.chart) if k != point.chart)
+            return found._replace(evidence=f"{event.parameter} of {module} is in control again")
+        # A rule of single points is held against the peers' last ones, others against their EWMAs.
+        single = abs(chart.last) > abs(chart.smooth)
+        mine = chart.last if single else chart.smooth
+        peers = [peer for key, peer in self._peers(point.chart) if key != point.chart]
+        others = sorted(peer.last if single else peer.smooth for peer in peers)
         shared = others[len(others) // 2] if others else 0.0
         # What all modules of a kind do (another product, a gauge) is nobody's fault.
-        moved = max(side * chart.smooth, side * deviation)
-        if chart.told or side * shared > 0.5 * moved:
+        if chart.told or shared * math.copysign(1.0, mine) > 0.5 * abs(mine):
             return None
         chart.told = True
-        z = chart.smooth if abs(chart.smooth) > 1.0 else deviation
         shift = VariableShift(
             variable=event.parameter,
             recipe_id="",
             mean=event.value,
             normal=event.center,
-            spread=spread,
-            z=float(z),
+            spread=event.sigma,
+            z=mine,
         )
         evidence = (
             f"{event.parameter} of {module} at {event.value:.4g}, normally {event.center:.4g}"
-            f" ({deviation:+.1f} sigma; {', '.join(event.rules)}; a false alarm in"
+            f" ({mine:+.1f} sigma; {', '.join(event.rules)}; a false alarm in"
             f" {event.arl0:.0f} points)"
         )
-        return MetrologyShift(
-            module, event.parameter, point.step, shift, chart.since_ms, event.substrates, evidence
-        )
+        return found._replace(shift=shift, evidence=evidence)
 
     def _event(
         self,
@@ -437,6 +416,35 @@ class MetrologyWatch:
                 spread, freedom = self._spread(point.chart, chart)
                 return capability(level + chart.centre, spread, freedom, lower, upper)
         return None
+
+
+def _with_doubt(broken: tuple[str, ...], monitor: Monitor, unsure: float) -> tuple[str, ...]:
+    """Without the EWMA's alarm where centre and level alone could be that far off.
+
+    Args:
+        broken: rules.
+        monitor: of the chart.
+        unsure: variance of the estimated centre, in squared sigmas of a point.
+    """
+    if "ewma" not in broken or monitor.ewma is None:
+        return broken
+    # Jones, Champ and Rigdon (Technometrics 43, 2001): an estimated centre widens the chart.
+    sigma = math.sqrt(float(monitor.ewma.sigma()[0]) ** 2 + unsure)
+    if abs(float(monitor.ewma.value[0])) > monitor.ewma.limit * sigma:
+        return broken
+    return tuple(name for name in broken if name != "ewma")
+
+
+def _learn(chart: ChartRecord, step: StepRecord, mean: float, wafers: int, spread: float) -> None:
+    """Let a quiet point teach the baselines; one far out counts as one three sigmas out."""
+    chart.count = min(chart.count + 1.0, _MOST_BASELINE)
+    chart.wafers = min(chart.wafers + wafers, 2.0 * _MOST_BASELINE)
+    step.wafers = min(step.wafers + wafers, _MOST_LEVEL)
+    most = 3.0 * spread / math.sqrt(wafers)
+    apart = max(-most, min(most, mean - (step.level or 0.0) - chart.centre))
+    chart.centre += wafers / chart.wafers * apart
+    step.level = (step.level or 0.0) + wafers / step.wafers * apart
+    chart.variance += (apart**2 * wafers - chart.variance) / chart.count
 
 
 def _widening(freedom: float) -> float:

@@ -56,6 +56,9 @@ _RATIOS: Floats = np.concatenate(
     ([-4.0, -2.0, -1.0, -0.5, -0.25, 0.0], np.arange(1, 16) / 8.0, np.geomspace(2.0, 64.0, 21))
 )
 _PACES: Floats = np.array([0.05, 0.3, 0.6, 1.0])
+# Before any run: the model's sign is right with 95 %, and its size within a factor of two with
+# 68 % (log-normal).
+_RIGHT_SIGN, _FACTOR = 0.95, math.log(2.0)
 # The evidence of a run is half gone after 50 further ones, for gains wear.
 _FORGET = 0.5 ** (1.0 / 50.0)
 # A run further off than this many deviations counts as one that far.
@@ -171,6 +174,18 @@ def _radius(weight: float, drift_weight: float, delay: int, ratio: float) -> flo
     return float(np.abs(np.linalg.eigvals(loop)).max())
 
 
+def _prior() -> Floats:
+    right = _RATIOS > 0.0
+    logs = np.log(_RATIOS[right])
+    prior = np.full(len(_RATIOS), (1.0 - _RIGHT_SIGN) / np.count_nonzero(~right))
+    density = np.exp(-0.5 * (logs / _FACTOR) ** 2) * np.gradient(logs)
+    prior[right] = _RIGHT_SIGN * density / density.sum()
+    return prior
+
+
+_LOG_PRIOR: Floats = np.log(_prior())
+
+
 class GainWatch:
     """Which gain ratio explains the runs best, with how sure that is.
 
@@ -178,7 +193,7 @@ class GainWatch:
     biased; the ratio is found by what it would have foretold instead. For each pair of a ratio xi
     and a pace of the disturbance, y - xi b u is followed by an EWMA of that pace; the squares of
     what it fails to foretell are their likelihood (an IMA(1,1) disturbance: G. E. P. Box, G. M.
-    Jenkins and G. C. Reinsel, Time Series Analysis, chapter 5). All ratios are as likely at first.
+    Jenkins and G. C. Reinsel, Time Series Analysis, chapter 5).
 
     Args:
         data: what `record` gave, or b"" to start.
@@ -228,7 +243,7 @@ class GainWatch:
     def probabilities(self) -> Floats:
         """Posterior of each ratio in the grid, (R,); whatever the pace and the noise are."""
         floor = 1e-12 * float(self._squares.max()) + 1e-300
-        score = -0.5 * self._count * np.log(self._squares + floor)
+        score = _LOG_PRIOR - 0.5 * self._count * np.log(self._squares + floor)
         likely = np.exp(score - score.max()).sum(axis=0)
         return np.asarray(likely / likely.sum())
 

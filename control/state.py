@@ -241,10 +241,12 @@ class StepRecord(msgspec.Struct, array_like=True):
 
     Attributes:
         level: its centre; None until enough wafers told.
-        values: of those that did.
+        wafers: that it rests on.
+        values: of those that told so far, while there is no level.
     """
 
     level: float | None = None
+    wafers: float = 0.0
     values: list[float] = msgspec.field(default_factory=list)
 
 
@@ -259,7 +261,8 @@ class ChartRecord(msgspec.Struct, array_like=True):
         floor: smallest standard deviation that is believed.
         phase_one: step, mean and wafers of the first points.
         points: charted in phase II since the last repair.
-        smooth: EWMA of the deviations, in sigmas.
+        last: deviation of the latest point, in sigmas of a point.
+        smooth: EWMA of the deviations.
         since_ms: when the chart was last in place.
         told: it is out, and somebody was told.
         measured: digests of the latest measurements.
@@ -273,6 +276,7 @@ class ChartRecord(msgspec.Struct, array_like=True):
     floor: float = 0.0
     phase_one: list[tuple[str, float, int]] = msgspec.field(default_factory=list)
     points: int = 0
+    last: float = 0.0
     smooth: float = 0.0
     since_ms: int = -1
     told: bool = False
