@@ -116,7 +116,7 @@ def simulated_run_length(
     while spoken.min() < each and points < most_points:
         going = spoken < each
         points += int(np.count_nonzero(going))
-        fired = monitor.add(shift + random.normal(size=charts)).any(axis=0)
+        fired = np.asarray(monitor.add(shift + random.normal(size=charts)).any(axis=0))
         spoken += fired & going
         monitor.reset(fired)
     return points / max(int(spoken.sum()), 1)

@@ -73,6 +73,19 @@ def _event(draw: st.DrawFn) -> list[Event]:
     return out
 
 
+def _quiet_past() -> list[Event]:
+    """So that the charts know what is normal and shifts can be seen."""
+    out: list[Event] = []
+    for number in range(8):
+        for module in MODULES:
+            name = f"Q{number}{module[-3:]}".replace("/", "")
+            at = START_MS + (number - 20) * 30 * MINUTE_MS
+            out.append(process("completed", name, name, module, "S0", 0, at))
+            value = 100.0 + (number * 7 % 5 - 2.0) / 2.0
+            out.append(metrology(name, name, "S0", at + MINUTE_MS, [value]))
+    return out
+
+
 def _answered(action: Action, status: str, value: float) -> Action:
     return msgspec.structs.replace(
         action, status=status, value=value, by="x", event_id=f"{action.event_id}{status}"
@@ -92,6 +105,7 @@ def test_nothing_leaves_its_limits(
     parts: list[list[Event]], answers: list[tuple[str, float]]
 ) -> None:
     engine, answers = Engine(POLICY, SITE), list(answers)
+    parts = [_quiet_past(), *parts]
     seen = {f"{e.equipment_id}/{e.module_id}" for p in parts for e in p if hasattr(e, "module_id")}
     sent: list[int] = []
     for event in (event for part in parts for event in part):
