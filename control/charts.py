@@ -150,6 +150,18 @@ class ChartGroup:
             return None
         return self._judge(row, reading, time_ms)
 
+    def levels(self, module: str) -> dict[str, float]:
+        """EWMA of the level of each variable whose normal is known, in spreads."""
+        if module not in self.modules or self.modules.index(module) in self._warm_up:
+            return {}
+        row, width = self.modules.index(module), len(self._variables)
+        count, ewma = self._numbers[0, row, :width], self._numbers[3, row, :width]
+        return {
+            variable: float(level)
+            for variable, n, level in zip(self._variables, count, ewma, strict=True)
+            if n >= MIN_PHASE_ONE
+        }
+
     def forgive(self, module: str) -> bool:
         """Start the EWMA of a module again: it was repaired. What is normal for it stays.
 

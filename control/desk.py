@@ -19,6 +19,7 @@ from control.excursion import Finding, at_most, find_excursion
 from control.fault_desk import FaultDesk
 from control.faults import FaultWatch
 from control.lineage import Lineage
+from control.metrology_watch import MetrologyShift
 from control.orders import Orders
 from control.policy import Policy
 from control.state import AlertRecord, ControlState
@@ -65,7 +66,7 @@ class Desk:
         self._lineage = lineage
         self._causes = causes
         self._faults = faults
-        self._orders = Orders(policy, state, lineage)
+        self._orders = self.orders = Orders(policy, state, lineage)
         self._effects = Effects(policy, state, lineage)
         self._book = AlertBook(policy, state, lineage, causes, faults, self._orders)
         self._fault_desk = FaultDesk(
@@ -81,6 +82,10 @@ class Desk:
     def warming(self, event: Trace, verdict: Verdict | None) -> list[Event] | None:
         """A trace of a module without a past of its own; see `FaultDesk.warming`."""
         return self._fault_desk.warming(event, verdict)
+
+    def measured(self, found: MetrologyShift) -> list[Event]:
+        """A metrology chart went out of control, or came back."""
+        return self._fault_desk.measured(found, self._faults.levels(found.module))
 
     def tested(self, substrate_id: str) -> list[Event]:
         """A wafer was tested: count it, look for an excursion, and see what is over."""

@@ -1,5 +1,7 @@
 """Alerts that traces raise: a fault is opened, diagnosed, acted on, and its cure is checked."""
 
+import math
+
 import msgspec
 
 from contracts.events import ActionEffect, Event, Trace, VariableShift
@@ -9,6 +11,7 @@ from control.charts import Verdict
 from control.diagnosis import SENSOR
 from control.effects import Effects
 from control.lineage import Lineage
+from control.metrology_watch import MetrologyShift
 from control.orders import Orders
 from control.policy import Policy
 from control.state import AlertRecord, ControlState, EffectRecord
@@ -96,7 +99,8 @@ class FaultDesk:
             clean = self._policy.detection.clean_wafers
             if alert.causes and alert.causes[0].mode == SENSOR:
                 clean *= SENSOR_QUIET
-            if alert.kind == "fault" and alert.quiet_traces >= clean:
+            measured = alert.until_ms < 0 and any(not s.recipe_id for s in alert.shifts)
+            if alert.kind == "fault" and alert.quiet_traces >= clean and not measured:
                 return out + self._book.close(alert, self._state.now_ms)
         if alert.until_ms >= 0:
             return out + (self._book.tell_if_grown(alert) if mine else [])
@@ -107,6 +111,39 @@ class FaultDesk:
         if mine and grown(alert):
             return out + self._book.tell(alert)
         return out + self._act_if_due(alert)
+
+    def measured(self, found: MetrologyShift, levels: dict[str, float]) -> list[Event]:
+        """A metrology chart went out of control, or came back.
+
+        Args:
+            found: what it says.
+            levels: what the traces of the module say meanwhile, in spreads; empty if nothing.
+        """
+        alert = self._book.alert_on(found.module)
+        # Shifts of metrology belong to no recipe.
+        shifts = () if alert is None else alert.shifts
+        kept = tuple(s for s in shifts if s.recipe_id or s.variable != found.parameter)
+        if found.shift is None:
+            if alert is not None:
+                alert.shifts = kept
+                alert.measured.pop(found.parameter, None)
+            return []
+        if alert is None:
+            if self._book.full():
+                return []
+            trigger = f"{found.parameter} {found.substrates[-1]}"
+            alert = self._book.new_alert("fault", "", trigger, found.since_ms)
+            alert.module, alert.step = found.module, found.step
+            alert.profile, alert.profile_wafers = levels, BY_CHARTS
+            alert.affected = list(found.substrates)
+            alert.affected_count = alert.examined_count = len(found.substrates)
+        wafers = max(1, len(found.substrates))
+        alert.measured[found.parameter] = found.shift.z / math.sqrt(wafers), wafers
+        alert.evidence_ms = self._state.now_ms
+        alert.shifts = (*kept, found.shift)[-MAX_SHIFTS:]
+        if alert.until_ms < 0:
+            examine(alert, self._state, self._policy)
+        return self._book.tell(alert)
 
     def warming(self, event: Trace, verdict: Verdict | None) -> list[Event] | None:
         """A module without a past of its own: `verdict` is what the others say of it, if anything.

@@ -137,7 +137,7 @@ def test_the_switch_ends_all_automatic_approvals_and_no_proposal(who: Approval) 
 
 
 def acted_on(policy: Policy, *, cured: bool) -> list[Event]:
-    """Maintenance as soon as it is proposed: the module is well afterwards, or as sick as before."""
+    """Maintenance as soon as it is proposed; the module is well afterwards, or still sick."""
     engine, told, until = Engine(policy, SITE), [], -1
     well = {e.event_id: e for e in recorded("")}
     for event in recorded("rf_match_drift"):
