@@ -138,6 +138,8 @@ class ChartGroup:
             None as long as the module is warming up, or where the group has no room for it.
         """
         reading = self._align(variables, summary)
+        if not self._variables:
+            return None  # no names that can be charted: there is nothing to be kept of it
         row = self._row(module)
         if row is None:
             return None
