@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from control.state import VirtualLine
+from control.foresight_state import VirtualLine
 
 __all__ = ["RidgeLine"]
 
@@ -18,6 +18,10 @@ _KEPT = 0.998
 # A wafer is ordinary while all sensors are within so many spreads. There the weights are believed
 # as far as they proved right; before that by a half, worth so much.
 _ORDINARY, _HALF, _WORTH = 5.0, 0.5, 1.0
+# Beyond it is one in 10,000 of a standard normal.
+_NORMAL_9999 = 3.719
+# Measured wafers that an example is worth.
+_EXAMPLE = 3.0
 # A single measurement is no further off than this, in deviations.
 _MOST = 10.0
 
@@ -33,8 +37,8 @@ class RidgeLine:
 
     Args:
         record: changed in place; what it holds is what is used, so a restart changes nothing.
-        examples: readings (F,) in spreads and the value they make, in deviations; each is worth one
-            measurement that is never forgotten.
+        examples: readings (F,) in spreads and the value they make, in deviations; each is worth
+            three measurements that are never forgotten.
     """
 
     def __init__(self, record: VirtualLine, examples: Sequence[tuple[Floats, float]]) -> None:
@@ -44,8 +48,8 @@ class RidgeLine:
         self._prior = _PRIOR_PRECISION * np.eye(size)
         self._aim = np.zeros(size)
         for reading, value in examples:
-            self._prior += np.outer(reading, reading)
-            self._aim += reading * value
+            self._prior += _EXAMPLE * np.outer(reading, reading)
+            self._aim += _EXAMPLE * reading * value
         self._information, self._target = np.zeros((size, size)), np.zeros(size)
         self._load()
 
@@ -71,6 +75,19 @@ class RidgeLine:
     def stretch(self, reading: Floats) -> float:
         """How much wider than the noise the doubt about a reading is, 1 or more."""
         return math.sqrt(1.0 + max(0.0, float(reading @ self._covariance @ reading)))
+
+    def is_unlike(self, reading: Floats) -> bool:
+        """Whether a reading is far from all that was learned from.
+
+        Mahalanobis' distance from readings learned from, of which the prior is worth a hundred with
+        spread 1, beyond what one normal reading in 10,000 reaches (chi-square's quantile by
+        E. B. Wilson and M. M. Hilferty, PNAS 17, 1931).
+        """
+        size = len(reading)
+        wafers = (1.0 - _KEPT**self._record.learned) / (1.0 - _KEPT)
+        distance = float(reading @ self._covariance @ reading) * (_PRIOR_PRECISION + wafers)
+        part = 2.0 / (9.0 * size)
+        return distance > size * (1.0 - part + _NORMAL_9999 * math.sqrt(part)) ** 3
 
     def learn(self, reading: Floats, value: float) -> None:
         """Take in a measurement, `value` deviations from the mean."""

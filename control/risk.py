@@ -9,29 +9,23 @@ turned out to mean. A wafer's risk is the noisy-or of its pieces and of the base
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import numpy as np
-
 from contracts.events import Alert, Event, Metrology, Prediction, ProcessEvent, Risk, Trace
 from contracts.ids import derived_id
 from control.advisor import kill_ratio
 from control.charts import Verdict
+from control.foresight_state import Episode, Mark
 from control.lineage import Lineage
 from control.policy import Policy
+from control.risk_evidence import Evidence, visit_of
 from control.risk_rates import LEVELS, MAX_SIGNS, Rates, Source
-from control.state import AlertRecord, ControlState, Episode, Mark, Visit, WaferRecord
-from control.traces import chart_name
+from control.state import AlertRecord, ControlState, Visit, WaferRecord
 from control.virtual_metrology import Surprise
 
 __all__ = ["RiskWatch"]
 
-# A single wafer is odd from five spreads on (chance makes one in a million readings that odd) and
-# far from eight.
-ODD, FAR = 5.0, 8.0
-# Traces after which a module has been out of its limits for long, and quiet ones that end it.
-LONG, QUIET_AGAIN = 10, 10
 # A risk is told again when it has changed by so many per cent.
 WORTH_TELLING = 10
-MAX_EPISODES, MAX_MARKS, MAX_SUSPECTS = 150, 12, 5
+MAX_MARKS, MAX_SUSPECTS = 12, 5
 # Lots whose wafers must agree on which step is the last one.
 _MAX_VOTES = 100
 _BLAMED, _BLAMED_NORMAL, _MEASURED, _MATE_MEASURED, _SPARED = 8, 9, 10, 11, 12
@@ -66,6 +60,7 @@ class RiskWatch:
         self._record = state.risk
         known = sorted(name for name in policy.economics.kill_ratio if name != "default")
         self._rates = Rates(self._record, known)
+        self._evidence = Evidence(state, lineage, self._rates)
 
     # -- evidence -----------------------------------------------------------------------------
 
@@ -82,15 +77,15 @@ class RiskWatch:
 
     def traced(self, event: Trace, verdict: Verdict) -> list[Event]:
         """A trace was judged by its charts."""
-        episode = self._episode(event, verdict)
+        episode = self._evidence.episode(event, verdict)
         wafer = self._lineage.wafer(event.substrate_id)
         if wafer is None or wafer.tested_ms >= 0:
             return []
-        mark = self._mark(event, verdict, episode)
+        mark = self._evidence.mark(event, verdict, episode)
         if mark is None:
             return self._judge(event.substrate_id, wafer, event.step, event.sequence)
         told: list[Event] = []
-        for name, mate in self._same_run(event, wafer):
+        for name, mate in self._evidence.same_run(event, wafer):
             self._add(name, mate, mark)
             told += self._judge(name, mate, event.step, event.sequence)
         return told
@@ -98,7 +93,7 @@ class RiskWatch:
     def measured(self, event: Metrology, surprise: Surprise) -> list[Event]:
         """Metrology found something odd: about this wafer, and its lot mates of that module."""
         wafer = self._lineage.wafer(event.substrate_id)
-        own = None if wafer is None else _visit(wafer, surprise.sequence)
+        own = None if wafer is None else visit_of(wafer, surprise.sequence)
         if wafer is None or own is None:
             return []
         name = f"{self._kind(surprise.module)} {event.parameter}"[:80]
@@ -107,7 +102,7 @@ class RiskWatch:
         for name, mate in self._lineage.untested():
             if mate.lot_id != wafer.lot_id:
                 continue
-            visit = _visit(mate, surprise.sequence)
+            visit = visit_of(mate, surprise.sequence)
             if visit is None or visit.place != own.place:
                 continue
             level = _MEASURED if mate is wafer else _MATE_MEASURED
@@ -148,54 +143,6 @@ class RiskWatch:
                     out += self._judge(name, wafer, step, latest.sequence)
         return out
 
-    def _episode(self, event: Trace, verdict: Verdict) -> Episode | None:
-        """The stretch out of limits that this trace belongs to."""
-        going_on = next(
-            (
-                e
-                for e in reversed(self._record.episodes)
-                if e.module == event.key and e.until_ms < 0
-            ),
-            None,
-        )
-        if going_on is None:
-            if not verdict.shifts:
-                return None
-            going_on = Episode(event.key, verdict.since_ms)
-            self._record.episodes.append(going_on)
-            del self._record.episodes[:-MAX_EPISODES]
-        going_on.traces += 1
-        going_on.quiet = going_on.quiet + 1 if verdict.quiet else 0
-        if going_on.quiet >= QUIET_AGAIN:
-            going_on.until_ms = event.time_ms
-            return None
-        return going_on
-
-    def _mark(self, event: Trace, verdict: Verdict, episode: Episode | None) -> Mark | None:
-        """How odd this wafer's own trace was, and the module at that time."""
-        z = verdict.z.copy()
-        width = len(z) // 3
-        # A spread that falls is a stuck or averaged sensor, which is no fault of the process.
-        z[width : 2 * width] = np.maximum(z[width : 2 * width], 0.0)
-        size = np.abs(z)
-        top = int(np.argmax(np.where(size >= ODD, size, 0.0))) if len(size) else 0
-        own = float(size[top]) if len(size) else 0.0
-        out = bool(verdict.shifts)
-        strength = 2 if own >= FAR else 1 if own >= ODD else 0
-        if not out and not strength:
-            return None
-        if strength:
-            variable, statistic = verdict.charts[top]
-            name, up = chart_name(variable, statistic), z[top] > 0
-        else:
-            name, up = verdict.shifts[0].variable, verdict.shifts[0].z > 0
-        level = strength - 1
-        if out:
-            level = strength + (5 if episode is not None and episode.traces > LONG else 2)
-        kind = self._kind(event.key)
-        sign = self._rates.sign(f"{kind} {name}{'+' if up else '-'}")
-        return Mark(event.sequence, level, sign)
-
     def _add(self, name: str, wafer: WaferRecord, mark: Mark) -> None:
         """A wafer has another mark; where there are too many, the weakest goes."""
         if any((old.sequence, old.level) == (mark.sequence, mark.level) for old in wafer.marks):
@@ -206,26 +153,6 @@ class RiskWatch:
             )
         wafer.marks.append(mark)
         self._lineage.touch(name)
-
-    def _same_run(self, event: Trace, wafer: WaferRecord) -> list[tuple[str, WaferRecord]]:
-        """The wafer of a trace; in a batch tool also those that were treated with it.
-
-        They have no trace of their own, and are on the module still or left it at the same moment.
-        """
-        own = _visit(wafer, event.sequence)
-        run = [(event.substrate_id, wafer)]
-        if own is None:
-            return run
-        for name, mate in self._lineage.untested():
-            if mate is wafer or mate.lot_id != wafer.lot_id:
-                continue
-            visit = _visit(mate, event.sequence)
-            if visit is None or visit.traced or visit.place != own.place:
-                continue
-            # At the same moment another wafer may have begun, where they go one after another.
-            if (visit.time_ms == own.time_ms) if visit.completed else (visit.time_ms < own.time_ms):
-                run.append((name, mate))
-        return run
 
     def _vote(self, wafer: WaferRecord) -> None:
         """Which step is the last before the test: the majority vote of Boyer and Moore (1981)."""
@@ -416,7 +343,3 @@ class RiskWatch:
             expected_loss=round(1.0 - kept, 4),
             suspects=tuple(suspects[:MAX_SUSPECTS]),
         )
-
-
-def _visit(wafer: WaferRecord, sequence: int) -> Visit | None:
-    return next((visit for visit in wafer.visits if visit.sequence == sequence), None)

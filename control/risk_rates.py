@@ -14,7 +14,7 @@ Gamma-Poisson estimate that begins at 1 and moves with evidence. Old results fad
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from control.state import Episode, Rate, RiskRecord
+from control.foresight_state import Episode, Rate, RiskRecord
 
 __all__ = ["LEVELS", "MAX_SIGNS", "Level", "Rates", "Source"]
 

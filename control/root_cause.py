@@ -92,7 +92,12 @@ def root_cause(
         value = f"{one[1]} & {other[1]}"
         further.append(_compared("interaction", value, both, bad, good, asked))
     best = single[0].p_value
-    notable = [found for found in further if found.p_value < CLEARLY * best]
+    # Whatever goes on for a while makes neighbours alike: that alone never comes first.
+    notable = [
+        found
+        for found in further
+        if found.p_value < CLEARLY * best and "after a bad wafer" not in found.value
+    ]
     others_found = [found for found in further if found not in notable and found.p_value <= 0.05]
     notable.sort(key=lambda found: (found.p_value, found.value))
     others_found.sort(key=lambda found: (found.p_value, found.value))

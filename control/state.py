@@ -16,25 +16,24 @@ from contracts.events import (
     Severity,
     VariableShift,
 )
+from control.foresight_state import Mark, RiskRecord, VirtualGroup, VirtualLine
+from control.run_to_run import ControllerRecord
+from control.spc.rule_set import MonitorRecord
 
 __all__ = [
     "ActionRecord",
     "AlertRecord",
+    "ChartRecord",
     "ClosedCause",
     "ControlState",
     "EffectRecord",
-    "Episode",
     "GroupRecord",
-    "Mark",
     "ModuleRecord",
     "Moments",
+    "PendingPoint",
     "Place",
-    "Rate",
-    "RiskRecord",
+    "StepRecord",
     "TestedWafer",
-    "VirtualGroup",
-    "VirtualLine",
-    "VirtualModel",
     "Visit",
     "WaferRecord",
     "WatchRecord",
@@ -76,20 +75,6 @@ class Visit(msgspec.Struct, array_like=True):
     time_ms: int
     completed: bool
     traced: bool = False
-
-
-class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """Something odd about a step of a wafer, as `control.risk` saw it then.
-
-    Attributes:
-        sequence: of the step in the route.
-        level: how strong the evidence is; index into `control.risk_rates.LEVELS`.
-        sign: what was odd; index into `RiskRecord.signs`.
-    """
-
-    sequence: int
-    level: int
-    sign: int
 
 
 class WaferRecord(msgspec.Struct, array_like=True):
@@ -180,6 +165,8 @@ class AlertRecord(msgspec.Struct):
         profile_wafers: that it rests on.
         unsteady: variables whose spread within a wafer grew.
         evidence_ms: when something was last heard of the suspect that bears on this.
+        measured: shifts that metrology found, in spreads of a wafer, with the wafers of the point,
+            by parameter.
     """
 
     alert_id: str
@@ -214,6 +201,7 @@ class AlertRecord(msgspec.Struct):
     profile_wafers: int = 0
     unsteady: tuple[str, ...] = ()
     evidence_ms: int = -1
+    measured: dict[str, tuple[float, int]] = msgspec.field(default_factory=dict)
 
 
 class ClosedCause(msgspec.Struct, array_like=True):
@@ -319,118 +307,72 @@ class WatchRecord(msgspec.Struct):
     drift_open: bool = False
 
 
-class Rate(msgspec.Struct, array_like=True):
-    """How often a kind of evidence was followed by a bad wafer.
+class StepRecord(msgspec.Struct, array_like=True):
+    """A measured parameter at a step of the route, over all modules.
 
     Attributes:
-        bad: wafers it spoilt, each by the share of the blame that it has.
-        expected: as many as were foreseen without this record.
-        wafers: how many there were, of late.
-        patterns: what the bad ones showed, by index into `RiskRecord.patterns`.
+        level: its centre; None until enough wafers told.
+        wafers: that it rests on.
+        values: of those that told so far, while there is no level.
     """
 
-    bad: float = 0.0
-    expected: float = 0.0
+    level: float | None = None
     wafers: float = 0.0
-    patterns: dict[int, float] = msgspec.field(default_factory=dict)
+    values: list[float] = msgspec.field(default_factory=list)
 
 
-class Episode(msgspec.Struct, array_like=True):
-    """A stretch of time in which a module's traces were out of their limits.
-
-    Attributes:
-        since_ms: of the first wafer; `until_ms` of the last, -1 while it goes on.
-        traces: seen since then.
-        quiet: of these, how many in a row are normal again.
-        rate: what became of its wafers.
-    """
-
-    module: str
-    since_ms: int
-    until_ms: int = -1
-    traces: int = 0
-    quiet: int = 0
-    rate: Rate = msgspec.field(default_factory=Rate)
-
-
-class RiskRecord(msgspec.Struct):
-    """What was learned about the risk of wafers.
+class ChartRecord(msgspec.Struct, array_like=True):
+    """The chart of a module and measured parameter.
 
     Attributes:
-        patterns: names of patterns, in the order in which they were first seen.
-        signs: what can be odd, such as 'etch rf_power_w+', in the same order.
-        levels: rate of each level of evidence.
-        by_sign: rate of each sign, over all modules.
-        base: of wafers about which nothing is odd.
-        episodes: stretches out of limits, the latest last.
-        last_sequence: the last step before the test; -1 until it is known.
-        last_votes: by how many wafers it is ahead.
+        centre: of what is left after the step's level.
+        variance: of one wafer.
+        count: points that both rest on; 0 in phase I.
+        wafers: in those.
+        floor: smallest standard deviation that is believed.
+        phase_one: step, mean and wafers of the first points.
+        points: charted in phase II since the last repair.
+        last: deviation of the latest point, in sigmas of a point.
+        smooth: EWMA of the deviations.
+        since_ms: when the chart was last in place.
+        told: it is out, and somebody was told.
+        measured: digests of the latest measurements.
+        monitor: memory of the rules.
     """
 
-    patterns: list[str] = msgspec.field(default_factory=list)
-    signs: list[str] = msgspec.field(default_factory=list)
-    levels: list[Rate] = msgspec.field(default_factory=list)
-    by_sign: dict[int, Rate] = msgspec.field(default_factory=dict)
-    base: Rate = msgspec.field(default_factory=Rate)
-    episodes: list[Episode] = msgspec.field(default_factory=list)
-    last_sequence: int = -1
-    last_votes: int = 0
-
-
-class VirtualLine(msgspec.Struct, array_like=True):
-    """Weights of virtual metrology, shared by the steps and modules of one kind.
-
-    Attributes:
-        variables: F trace variables.
-        learned: measured wafers.
-        numbers: float32 bytes: upper triangle of the (F, F) information, then its (F,) target.
-        agreed: sum of the weights' word times what was measured, over ordinary wafers.
-        spoken: sum of the squares of their word.
-    """
-
-    variables: list[str]
-    learned: int = 0
-    numbers: bytes = b""
-    agreed: float = 0.0
-    spoken: float = 0.0
-
-
-class VirtualModel(msgspec.Struct, array_like=True):
-    """Virtual metrology of one parameter after one step.
-
-    Attributes:
-        learned: measured wafers.
-        means: module to how many of its wafers were measured, and their running mean.
-        variance: of the errors.
-        errors: the latest, over what their doubt was.
-        level: share of errors beyond the interval that it aims at now.
-        told: module to the lot of which a prediction was told last.
-    """
-
-    learned: int = 0
-    means: dict[str, tuple[int, float]] = msgspec.field(default_factory=dict)
+    centre: float = 0.0
     variance: float = 0.0
-    errors: list[float] = msgspec.field(default_factory=list)
-    level: float = 0.1
-    told: dict[str, str] = msgspec.field(default_factory=dict)
+    count: float = 0.0
+    wafers: float = 0.0
+    floor: float = 0.0
+    phase_one: list[tuple[str, float, int]] = msgspec.field(default_factory=list)
+    points: int = 0
+    last: float = 0.0
+    smooth: float = 0.0
+    since_ms: int = -1
+    told: bool = False
+    measured: list[int] = msgspec.field(default_factory=list)
+    monitor: MonitorRecord = msgspec.field(default_factory=MonitorRecord)
 
 
-class VirtualGroup(msgspec.Struct, array_like=True):
-    """Virtual metrology after one recipe and step.
+class PendingPoint(msgspec.Struct, array_like=True):
+    """A point whose wafers are still coming.
 
     Attributes:
-        variables: whose levels are used.
-        last_ms: when it was last used.
-        modules: 'equipment/module' that `waiting` refers to.
-        models: by parameter.
-        waiting: wafer to its module and int8 bytes of its readings, until it is measured.
+        chart: key of its chart.
+        total: sum over the wafers, of the logarithm where that is charted.
+        treated_ms: when the module treated the last of them.
+        last_ms: when the last of them was measured.
     """
 
-    variables: list[str]
-    last_ms: int
-    modules: list[str] = msgspec.field(default_factory=list)
-    models: dict[str, VirtualModel] = msgspec.field(default_factory=dict)
-    waiting: dict[str, tuple[int, bytes]] = msgspec.field(default_factory=dict)
+    chart: str
+    step: str
+    lot_id: str
+    recipe_id: str
+    substrates: list[str] = msgspec.field(default_factory=list)
+    total: float = 0.0
+    treated_ms: int = -1
+    last_ms: int = -1
 
 
 class ControlState(msgspec.Struct):
@@ -459,10 +401,15 @@ class ControlState(msgspec.Struct):
     proposed_ms: list[int] = msgspec.field(default_factory=list)
     watch: WatchRecord = msgspec.field(default_factory=WatchRecord)
     risk: RiskRecord = msgspec.field(default_factory=RiskRecord)
-    effects: dict[str, EffectRecord] = msgspec.field(default_factory=dict)
-    automatic: bool = True
     virtual: dict[str, VirtualGroup] = msgspec.field(default_factory=dict)
     virtual_lines: dict[str, VirtualLine] = msgspec.field(default_factory=dict)
+    charts: dict[str, ChartRecord] = msgspec.field(default_factory=dict)
+    chart_steps: dict[str, StepRecord] = msgspec.field(default_factory=dict)
+    pending_points: dict[str, PendingPoint] = msgspec.field(default_factory=dict)
+    threads: dict[str, ControllerRecord] = msgspec.field(default_factory=dict)
+    lot_products: dict[str, str] = msgspec.field(default_factory=dict)
+    effects: dict[str, EffectRecord] = msgspec.field(default_factory=dict)
+    automatic: bool = True
 
 
 class _Head(msgspec.Struct):

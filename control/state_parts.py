@@ -12,14 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from contracts.errors import DataError
-from control.state import (
-    AlertRecord,
-    ControlState,
-    GroupRecord,
-    VirtualGroup,
-    WaferRecord,
-    load_state,
-)
+from control.foresight_state import VirtualGroup
+from control.state import AlertRecord, ControlState, GroupRecord, WaferRecord, load_state
 
 __all__ = ["BLOCK", "Changes", "Parts", "join"]
 

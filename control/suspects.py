@@ -32,6 +32,8 @@ SURE, AGREES, FAR = 0.9, 2.0, 7.0
 # is worth two, as modules differ.
 BY_CHARTS, BY_PEERS = 9, 2
 _SPREAD = ":spread"
+# What inspection measures; everything else is the process's own quantity.
+DEFECTS = "defect_density_cm2"
 _ABSURD = 60.0
 
 
@@ -49,7 +51,7 @@ def begin(alert: AlertRecord, verdict: Verdict, wafers: int) -> None:
 
 def start_anew(alert: AlertRecord) -> None:
     """Something was done: what the suspect was like before says nothing of what it is like now."""
-    alert.profile, alert.profile_wafers, alert.unsteady = {}, 0, ()
+    alert.profile, alert.profile_wafers, alert.unsteady, alert.measured = {}, 0, (), {}
 
 
 def follow(alert: AlertRecord, event: Trace, verdict: Verdict) -> None:
@@ -94,13 +96,19 @@ def examine(alert: AlertRecord, state: ControlState, policy: Policy) -> None:
         if not kind or kind in mode.kinds
         for name in mode.signature
     )
-    if not listed and alert.kind == "fault":
+    if not listed and not alert.measured and alert.kind == "fault":
         said = tuple(f"{shift.variable} {shift.z:+.1f}σ" for shift in alert.shifts[:3])
         alert.causes = (
             Cause(module=alert.module, mode=OTHER, probability=UNLISTED, evidence=said),
         )
         alert.confidence, alert.grown = UNLISTED, 0.0
         return
+    defects, defect_wafers = alert.measured.get(DEFECTS, (None, 0))
+    measured, measured_wafers = max(
+        (known for name, known in alert.measured.items() if name != DEFECTS),
+        key=lambda known: abs(known[0]),
+        default=(None, 0),
+    )
     found = diagnose(
         Evidence(
             module=alert.module,
@@ -109,6 +117,10 @@ def examine(alert: AlertRecord, state: ControlState, policy: Policy) -> None:
             wafers=min(9.0, float(max(1, alert.profile_wafers))),
             unsteady=alert.unsteady,
             pattern=alert.pattern,
+            measured=measured,
+            measured_wafers=measured_wafers,
+            defects=defects,
+            defect_wafers=defect_wafers,
         ),
         policy.failure_modes,
     )

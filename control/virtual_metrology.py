@@ -4,9 +4,9 @@ For each recipe, step and parameter there is a straight line: the module's own r
 weight for how far each sensor's level is from its normal on this module (z of `control.charts`), in
 deviations of the measured value. Weights are shared by all steps of a kind of module and found by
 ridge regression (A. E. Hoerl, R. W. Kennard, Technometrics 12, 1970) with forgetting, so that
-sensors that tell nothing cost next to nothing; the failure modes of the policy count as one
-measured wafer each. Measurements are hours late; the readings they belong to wait for them, so many
-at most.
+sensors that tell nothing cost next to nothing; the failure modes of the policy count as
+three measured wafers each. Measurements are hours late; the readings they belong to wait for them,
+so many at most.
 
 Intervals are conformal: a quantile of the latest errors, whose level follows how often the interval
 missed (I. Gibbs, E. Candes, Adaptive conformal inference under distribution shift, 2021), times
@@ -23,10 +23,11 @@ import numpy.typing as npt
 from contracts.events import Metrology, Trace, VirtualMetrology
 from contracts.ids import derived_id
 from control.charts import Verdict
+from control.foresight_state import VirtualGroup, VirtualLine, VirtualModel
 from control.lineage import Lineage
 from control.policy import Policy
 from control.ridge import RidgeLine
-from control.state import ControlState, VirtualGroup, VirtualLine, VirtualModel
+from control.state import ControlState
 
 __all__ = ["COVERAGE", "Surprise", "VirtualWatch"]
 
@@ -186,8 +187,7 @@ class VirtualWatch:
             low=_from_line(parameter, predicted - half),
             high=_from_line(parameter, predicted + half),
             coverage=COVERAGE,
-            # The regression would add more doubt than there is noise.
-            unlike=stretch**2 > 2.0,
+            unlike=line.is_unlike(reading),
             learned=model.learned,
         )
 
@@ -267,7 +267,8 @@ def _learn(
     error = apart - (deviation * line.value(reading) if settled else 0.0)
     score = abs(error) / line.stretch(reading)
     if settled:
-        model.level += _STEP * ((1.0 - COVERAGE) - (score > _quantile(model)))
+        missed = 1.0 if score > _quantile(model) else 0.0
+        model.level += _STEP * ((1.0 - COVERAGE) - missed)
         model.level = min(max(model.level, 0.0), 0.5)
     model.errors = [*model.errors, score][-_ERRORS:]
     # 2. The noise, without what is out of the ordinary.

@@ -35,12 +35,12 @@ def test_parts_written_batch_by_batch_are_the_snapshot(
         POLICY, detection=msgspec.structs.replace(POLICY.detection, remember_h=1.0)
     )
     rng = random.Random(seed)
-    events = make(seed, SICK, lots=8, traces=True).events
+    events = make(seed, SICK, lots=8, wafers=12, traces=True).events
     whole, engine = Engine(policy, SITE), Engine(policy, SITE)
     kept: dict[str, bytes] = {}
     at = 0
     while at < len(events):
-        size = rng.randint(1, 300)
+        size = rng.randint(1, 400)
         for event in events[at : at + size]:
             assert engine.handle(event) == whole.handle(event)
         at += size
@@ -55,7 +55,7 @@ def test_parts_written_batch_by_batch_are_the_snapshot(
 
 
 def test_a_batch_writes_what_it_touched() -> None:
-    events = make(3, SICK, lots=8, traces=True).events
+    events = make(3, SICK, lots=6, wafers=12, traces=True).events
     engine = Engine(POLICY, SITE)
     for event in events[:-3]:
         engine.handle(event)
