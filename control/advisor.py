@@ -149,6 +149,8 @@ def _worth_asking(alert: AlertRecord, policy: Policy, outlook: Outlook) -> bool:
         return False
     if alert.causes and alert.causes[0].mode == SENSOR:
         return False
+    if not _better_to_wait("schedule_pm", alert, policy):
+        return False  # it is clear enough; what would help is not wanted, or not allowed
     at_stake = worth("schedule_pm", alert, policy, outlook)
     return at_stake > policy.economics.cost_good_dies["request_metrology"]
 

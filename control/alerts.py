@@ -122,7 +122,9 @@ def severity(
     module = state.modules.get(alert.module)
     if alert.until_ms < 0 and module is not None and not module.inhibited and not module.down:
         coming = treated_of_late(alert.module, state, lineage, policy.economics.response_h)
-    lost = (wafers_at_risk + coming) * lost_share(alert, policy)
+    # A fault may be a sensor's alone; a pattern was seen on wafers.
+    sure = alert.confidence if alert.kind == "fault" else 1.0
+    lost = (wafers_at_risk + coming) * lost_share(alert, policy) * sure
     for grade in _GRADES:
         if lost >= policy.economics.severity_wafers[grade]:  # type: ignore[index]
             return grade

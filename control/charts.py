@@ -152,6 +152,18 @@ class ChartGroup:
             return None
         return self._judge(row, reading, time_ms)
 
+    def levels(self, module: str) -> dict[str, float]:
+        """EWMA of the level of each variable whose normal is known, in spreads."""
+        if module not in self.modules or self.modules.index(module) in self._warm_up:
+            return {}
+        row, width = self.modules.index(module), len(self._variables)
+        count, ewma = self._numbers[0, row, :width], self._numbers[3, row, :width]
+        return {
+            variable: float(level)
+            for variable, n, level in zip(self._variables, count, ewma, strict=True)
+            if n >= MIN_PHASE_ONE
+        }
+
     def forgive(self, module: str) -> bool:
         """Start the EWMA of a module again: it was repaired. What is normal for it stays.
 
@@ -310,10 +322,8 @@ class ChartGroup:
         others = []
         for other in range(len(self.modules)):
             if other != row and other in self._warm_up:
-                readings = self._warm_up[other]
-                others.append(
-                    Peer.of_readings(np.array(readings).reshape(len(readings), -1)[:, :width])
-                )
+                readings = np.array(self._warm_up[other]).reshape(-1, len(x))
+                others.append(Peer.of_readings(readings[:, :width]))
             elif other != row:
                 count, centre, var = self._numbers[:3, other, :width]
                 others.append(Peer(centre, var, np.where(count < MIN_PHASE_ONE, 0.0, count)))

@@ -3,31 +3,30 @@
 from collections import Counter
 from itertools import islice
 
-import msgspec
-
 from contracts.events import (
     Action,
-    ActionEffect,
     AlertDecision,
     AutomationSwitch,
-    Commonality,
     Event,
     Trace,
-    VariableShift,
 )
-from contracts.ids import derived_id
-from control.alerts import SHOWN, alert_event, at_risk, count_wafers, grown, severity
+from control.alert_book import AlertBook
+from control.alerts import SHOWN, count_wafers
 from control.causes import Causes
 from control.charts import Verdict
-from control.commonality import PlaceKey, commonalities
 from control.effects import Effects
-from control.excursion import Finding, at_most, find_excursion, places_of
+from control.excursion import Finding, at_most, find_excursion
+from control.fault_desk import FaultDesk
 from control.faults import FaultWatch
 from control.lineage import Lineage
+from control.metrology_watch import MetrologyShift
 from control.orders import Orders
 from control.policy import Policy
-from control.state import AlertRecord, ControlState, EffectRecord
-from control.suspects import begin, examine, follow, named_mode, start_anew
+from control.state import AlertRecord, ControlState
+from control.suspects import (
+    examine,
+    start_anew,
+)
 
 __all__ = ["Desk"]
 
@@ -35,21 +34,12 @@ __all__ = ["Desk"]
 TELL_ANYWAY = 20
 # Posterior probability from which a module is named.
 NAMED = 0.95
-# Tested wafers among which bad and good ones are compared.
-COMPARED = 500
 # Latest tested wafers among which an unexplained pattern must be rare (one in ten) again.
 RARE_AMONG = 100
 # An alert is over when the latest wafers, of at most so many, would be this unlikely otherwise.
 CLEAN_AMONG, STILL_GOING_ON = 60, 0.001
 # Quiet traces after which a shift that was seen is over.
 QUIET_AGAIN = 3
-# Largest shift of a suspect, in spreads, that is no fault any more.
-CALM = 1.5
-# A module without a past of its own is named only for a failure mode that is this probable, and
-# traces after a repair on which a fault must be seen again.
-SURE, SEEN_AGAIN = 0.9, 3
-MAX_ALERTS = 100
-MAX_SHIFTS = 10
 
 
 class Desk:
@@ -76,127 +66,26 @@ class Desk:
         self._lineage = lineage
         self._causes = causes
         self._faults = faults
-        self._orders = Orders(policy, state, lineage)
+        self._orders = self.orders = Orders(policy, state, lineage)
         self._effects = Effects(policy, state, lineage)
+        self._book = AlertBook(policy, state, lineage, causes, faults, self._orders)
+        self._fault_desk = FaultDesk(
+            policy, state, lineage, self._book, self._orders, self._effects
+        )
 
     # -- evidence -----------------------------------------------------------------------------
 
     def traced(self, event: Trace, verdict: Verdict) -> list[Event]:
         """A trace was judged."""
-        out: list[Event] = []
-        if self._state.effects:
-            self._effects.follow(event, verdict)
-            out += self._judge_effects(tested=False)
-        alert = self._alert_on(event.key)
-        if alert is None:
-            return out + (self._open_fault(event, verdict) if verdict.shifts else [])
-        mine = alert.kind == "fault" and (alert.until_ms < 0 or event.time_ms <= alert.until_ms)
-        if mine:
-            alert.affected = [*alert.affected, event.substrate_id][-SHOWN:]
-            alert.affected_count += 1
-            alert.examined_count += 1
-        if alert.until_ms < event.time_ms:
-            follow(alert, event, verdict)
-        calm = verdict.quiet or (
-            not verdict.shifts and all(abs(z) < CALM for z in alert.profile.values())
-        )
-        if verdict.shifts:
-            first = not alert.shifts
-            kept = [s for s in alert.shifts if s.recipe_id != event.recipe_id]
-            joined = sorted([*verdict.shifts, *kept], key=lambda s: (-abs(s.z), s.variable))
-            alert.quiet_traces = 0
-            if 0 <= alert.until_ms < event.time_ms:
-                return out + self._seen_again(alert, tuple(joined[:MAX_SHIFTS]))
-            alert.shifts = tuple(joined[:MAX_SHIFTS])
-            examine(alert, self._state, self._policy)
-            if first:
-                return out + self._tell(alert)
-        elif calm:
-            alert.quiet_traces += 1
-            if alert.kind == "fault" and alert.quiet_traces >= self._policy.detection.clean_wafers:
-                return out + self._close(alert, self._state.now_ms)
-        if alert.until_ms >= 0:
-            return out + (self._tell_if_grown(alert) if mine else [])
-        examine(alert, self._state, self._policy)
-        mode = named_mode(alert)
-        if mode and mode != alert.said_mode:
-            return out + self._tell(alert)
-        if mine and grown(alert):
-            return out + self._tell(alert)
-        return out + self._act_if_due(alert)
+        return self._fault_desk.traced(event, verdict)
 
     def warming(self, event: Trace, verdict: Verdict | None) -> list[Event] | None:
-        """A module without a past of its own: `verdict` is what the others say of it, if anything.
+        """A trace of a module without a past of its own; see `FaultDesk.warming`."""
+        return self._fault_desk.warming(event, verdict)
 
-        Returns:
-            None if what it shows may be learnt as its normal; else what follows.
-        """
-        alert = self._alert_on(event.key)
-        if alert is not None:
-            # What it learns now would be the fault.
-            sick = alert.until_ms < 0 and bool(named_mode(alert))
-            return [] if sick else None
-        if verdict is None:
-            return None
-        found = self._suspicion(event, verdict)
-        if not named_mode(found) or found.confidence < SURE:
-            return None
-        return self._open_fault(event, verdict)
-
-    def _seen_again(self, alert: AlertRecord, shifts: tuple[VariableShift, ...]) -> list[Event]:
-        """Out of limits after something was done: is it the fault, or what the repair left?"""
-        if any(record.alert_id == alert.alert_id for record in self._state.effects.values()):
-            return []  # the effect is being judged, with the same traces
-        if alert.profile_wafers < SEEN_AGAIN:
-            return []
-        before = alert.causes, alert.confidence, alert.grown
-        examine(alert, self._state, self._policy)
-        if alert.kind == "fault" and alert.confidence < 0.5:
-            alert.causes, alert.confidence, alert.grown = before
-            return []
-        alert.shifts = shifts
-        self._relapse(alert)
-        return self._tell(alert)
-
-    def _act_if_due(self, alert: AlertRecord) -> list[Event]:
-        """An action, once the evidence is good enough, with the revision that has it."""
-        if alert.kind != "fault" or not self._orders.may_propose(alert):
-            return []
-        if alert.shelved_until_ms > self._state.now_ms:
-            return []
-        lots, wafers = at_risk(alert, self._lineage)
-        alert.severity = severity(alert, self._state, self._lineage, self._policy, wafers)
-        actions = self._orders.propose(alert)
-        return [self._revision(alert, lots), *actions] if actions else []
-
-    def _judge_effects(self, *, tested: bool) -> list[Event]:
-        """What applied actions did, and what follows from it."""
-        out: list[Event] = []
-        for effect, record in self._effects.verdicts(tested=tested):
-            alert = self._state.alerts.get(record.alert_id)
-            if effect.verdict == "absent":
-                out += self._escalate(effect, record, alert)
-                continue
-            out.append(effect)
-            came = effect.verdict == "came" and record.kind != "inhibit_module"
-            if came and alert is not None and alert.kind == "fault" and alert.until_ms >= 0:
-                out += self._close(alert, self._state.now_ms)
-        return out
-
-    def _escalate(
-        self, effect: ActionEffect, record: EffectRecord, alert: AlertRecord | None
-    ) -> list[Event]:
-        """An action did not help: it is taken back where that can be, and people are asked."""
-        action = self._state.actions.get(effect.action_id)
-        undone = self._orders.undo(action, alert) if action is not None and alert else []
-        consequence = "undone" if undone else "escalated"
-        out: list[Event] = [msgspec.structs.replace(effect, consequence=consequence), *undone]
-        if alert is not None:
-            self._relapse(alert)
-            if alert.profile_wafers:
-                examine(alert, self._state, self._policy)
-            out += self._tell(alert)
-        return out
+    def measured(self, found: MetrologyShift) -> list[Event]:
+        """A metrology chart went out of control, or came back."""
+        return self._fault_desk.measured(found, self._faults.levels(found.module))
 
     def tested(self, substrate_id: str) -> list[Event]:
         """A wafer was tested: count it, look for an excursion, and see what is over."""
@@ -204,11 +93,13 @@ class Desk:
         if wafer is None:
             return []
         route = self._lineage.modules_of(substrate_id)
-        out: list[Event] = self._judge_effects(tested=True) if self._state.effects else []
+        out: list[Event] = (
+            self._fault_desk.judge_effects(tested=True) if self._state.effects else []
+        )
         for alert in list(self._state.alerts.values()):
             if alert.module in route and alert.kind == "pattern":
                 count_wafers(alert, self._lineage)
-                out += self._tell_if_grown(alert)
+                out += self._book.tell_if_grown(alert)
                 if alert.pattern not in wafer.patterns:
                     out += self._close_if_clean(alert)
             elif _is_doubtful(alert) and alert.pattern not in wafer.patterns:
@@ -242,7 +133,7 @@ class Desk:
         known = open_on.get(finding.module)
         if known is not None:
             return self._join(known, pattern, finding)
-        shared = self._shared(pattern, finding.module, finding.since_ms)
+        shared = self._book.shared(pattern, finding.module, finding.since_ms)
         best = next((c for c in shared if c.factor == "module"), None)
         named = (
             finding.confidence >= NAMED
@@ -258,87 +149,18 @@ class Desk:
         )
         if not named and doubtful is not None:
             return self._doubt_grows(doubtful, finding)
-        if doubtful is None and self._full():
+        if doubtful is None and self._book.full():
             return []
-        alert = doubtful or self._new_alert("pattern", pattern, substrate_id, finding.since_ms)
+        alert = doubtful or self._book.new_alert("pattern", pattern, substrate_id, finding.since_ms)
         alert.commonalities = shared
         alert.baseline_rate = finding.baseline_rate
         if named:
             self._blame(alert, finding)
         else:
             self._doubt(alert, finding)
-        return self._tell(alert)
-
-    def _shared(self, pattern: str, suspect: str, since_ms: int) -> tuple[Commonality, ...]:
-        """What the bad wafers share, among those that did the suspect's step since it began.
-
-        Earlier wafers would be held in the suspect's favour; wafers that another cause explains
-        say nothing about this one.
-        """
-        explained = self._causes.explained(pattern)
-        steps = self._state.modules[suspect].steps
-        bad: list[frozenset[PlaceKey]] = []
-        good: list[frozenset[PlaceKey]] = []
-        for name in islice(reversed(self._lineage.tested), COMPARED):
-            wafer = self._lineage.wafer(name)
-            if wafer is None or any(m != suspect for m in explained.get(name, ())):
-                continue
-            if any(
-                visit.time_ms >= since_ms and self._lineage.place(visit).step in steps
-                for visit in wafer.visits
-            ):
-                shows = pattern in wafer.patterns
-                (bad if shows else good).append(places_of(self._lineage, name))
-        return commonalities(bad, good)
+        return self._book.tell(alert)
 
     # -- alerts -------------------------------------------------------------------------------
-
-    def _alert_on(self, module: str) -> AlertRecord | None:
-        return next((a for a in self._state.alerts.values() if a.module == module), None)
-
-    def _full(self) -> bool:
-        """Whether there are too many alerts for one more; counted if so."""
-        if len(self._state.alerts) < MAX_ALERTS:
-            return False
-        reason = "too many open alerts"
-        self._state.ignored[reason] = self._state.ignored.get(reason, 0) + 1
-        return True
-
-    def _new_alert(self, kind: str, pattern: str, trigger: str, since_ms: int) -> AlertRecord:
-        alert_id = derived_id("alert", self._state.site, kind, pattern, trigger, since_ms)
-        return AlertRecord(
-            alert_id=alert_id,
-            kind="fault" if kind == "fault" else "pattern",
-            pattern=pattern,
-            module="",
-            since_ms=since_ms,
-            opened_ms=self._state.now_ms,
-        )
-
-    def _suspicion(self, event: Trace, verdict: Verdict) -> AlertRecord:
-        """The alert that a fault would be."""
-        trigger = f"{event.key}:{event.event_id}"
-        alert = self._new_alert("fault", "", trigger, verdict.since_ms)
-        alert.module, alert.recipe, alert.step = event.key, event.recipe_id, event.step
-        alert.evidence_ms = event.time_ms
-        alert.shifts = verdict.shifts[:MAX_SHIFTS]
-        begin(alert, verdict)
-        examine(alert, self._state, self._policy)
-        return alert
-
-    def _open_fault(self, event: Trace, verdict: Verdict) -> list[Event]:
-        if self._full():
-            return []
-        alert = self._suspicion(event, verdict)
-        made = [
-            name
-            for name, wafer in self._state.wafers.items()
-            for visit in wafer.visits
-            if visit.time_ms >= alert.since_ms and self._lineage.place(visit).module == event.key
-        ]
-        alert.affected = list(dict.fromkeys(made))[-SHOWN:]
-        alert.affected_count = alert.examined_count = max(1, len(set(made)))
-        return self._tell(alert)
 
     def _blame(self, alert: AlertRecord, finding: Finding) -> None:
         """Name the culprit."""
@@ -370,12 +192,12 @@ class Desk:
     def _doubt_grows(self, alert: AlertRecord, finding: Finding) -> list[Event]:
         if len(finding.bad) > alert.affected_count:
             self._doubt(alert, finding)
-        return self._tell_if_grown(alert)
+        return self._book.tell_if_grown(alert)
 
     def _join(self, alert: AlertRecord, pattern: str, finding: Finding) -> list[Event]:
         """The pattern belongs to an alert that is open on the module."""
         if alert.until_ms >= 0:
-            self._relapse(alert)
+            self._book.relapse(alert)
         elif alert.kind == "pattern":
             # Told with the next revision: more wafers make it surer, and rarely less sure.
             alert.confidence = max(alert.confidence, _rounded(finding.confidence))
@@ -389,36 +211,7 @@ class Desk:
         count_wafers(alert, self._lineage)
         alert.evidence_ms = self._state.now_ms
         examine(alert, self._state, self._policy)
-        return self._tell(alert)
-
-    def _relapse(self, alert: AlertRecord) -> None:
-        """What was done did not help: the excursion goes on, and another action is due."""
-        alert.until_ms = -1
-        self._causes.refresh()
-        for action in self._state.actions.values():
-            tried = action.alert_id == alert.alert_id and action.status == "applied"
-            if tried and action.kind not in alert.refused:
-                alert.refused.append(action.kind)
-
-    def _tell_if_grown(self, alert: AlertRecord) -> list[Event]:
-        return self._tell(alert) if grown(alert) else []
-
-    def _tell(self, alert: AlertRecord) -> list[Event]:
-        """A revision, and the action that is due with it."""
-        if alert.alert_id not in self._state.alerts:
-            self._state.alerts[alert.alert_id] = alert
-            self._causes.refresh()
-        if alert.shelved_until_ms > self._state.now_ms:
-            return []
-        if alert.kind == "pattern" and alert.module:
-            alert.commonalities = self._shared(alert.pattern, alert.module, alert.since_ms)
-        lots, wafers = at_risk(alert, self._lineage)
-        alert.severity = severity(alert, self._state, self._lineage, self._policy, wafers)
-        return [self._revision(alert, lots), *self._orders.propose(alert)]
-
-    def _revision(self, alert: AlertRecord, lots: list[str]) -> Event:
-        alert.said_mode = named_mode(alert)
-        return alert_event(alert, self._state, self._lineage, lots)
+        return self._book.tell(alert)
 
     def _close_if_clean(self, alert: AlertRecord) -> list[Event]:
         """Back to normal: so few bad among the latest that the excursion cannot be going on."""
@@ -433,7 +226,7 @@ class Desk:
             if number >= self._policy.detection.clean_wafers and (
                 at_most(bad, number, alert.rate) <= STILL_GOING_ON
             ):
-                return self._close(alert, latest[-1][0])
+                return self._book.close(alert, latest[-1][0])
         return []
 
     def _close_if_rare(self, alert: AlertRecord) -> list[Event]:
@@ -447,22 +240,7 @@ class Desk:
         )
         if len(latest) < RARE_AMONG or bad > 0.1 * RARE_AMONG:
             return []
-        return self._close(alert, self._state.now_ms)
-
-    def _close(self, alert: AlertRecord, until_ms: int) -> list[Event]:
-        lots, _ = at_risk(alert, self._lineage)
-        told: list[Event] = [
-            alert_event(alert, self._state, self._lineage, lots, normal=True),
-            *self._orders.withdraw_all(alert.alert_id, "withdrawn: back to normal by itself"),
-        ]
-        self._end(alert, until_ms)
-        return told
-
-    def _end(self, alert: AlertRecord, until_ms: int) -> None:
-        del self._state.alerts[alert.alert_id]
-        if alert.module:
-            self._faults.forgive(alert.module)
-            self._causes.close(alert.module, alert.pattern, alert.since_ms, until_ms)
+        return self._book.close(alert, self._state.now_ms)
 
     # -- people and the fab -------------------------------------------------------------------
 
@@ -470,7 +248,7 @@ class Desk:
         """A module was inhibited, or is `back` from being down: what it makes now is new."""
         if back:
             self._effects.returned(module, time_ms)
-        alert = self._alert_on(module)
+        alert = self._book.alert_on(module)
         if alert is not None:
             alert.until_ms = max(alert.until_ms, time_ms)
             alert.quiet_traces = 0
@@ -516,7 +294,7 @@ class Desk:
         if event.decision == "resolved":
             told = self._orders.withdraw_all(alert.alert_id, f"withdrawn: resolved by {event.by}")
             until_ms = alert.until_ms if alert.until_ms >= 0 else self._state.now_ms
-            self._end(alert, until_ms)
+            self._book.end(alert, until_ms)
             return told
         if event.decision == "shelved":
             # A person's clock need not be the fab's: only how long it lasts is taken from it.

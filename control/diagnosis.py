@@ -35,6 +35,8 @@ _PRIOR = {"mode": 0.5, SENSOR: 0.1, OTHER: 0.05, "chance": 0.35}
 # A pattern of the mode on a wafer map, and any other, given the mode.
 _ITS_PATTERN, _NO_PATTERN = 0.85, 0.02
 _PATTERNS = 8
+# Readings that became unsteady: if a sensor fails, and otherwise.
+_UNSTEADY_SENSOR, _UNSTEADY = 0.3, 0.005
 # Spread of what metrology finds beyond wafer-to-wafer: the module's matching, and drift.
 _MATCHING = 0.5
 SHOWN = 5
@@ -121,11 +123,18 @@ def diagnose(evidence: Evidence, modes: Mapping[str, FailureMode]) -> Diagnosis:
     none = _measured_density(0.0, 0.0, evidence)
     unknown_pattern = _on_maps((), evidence.pattern)
     weights[SENSOR] = math.log(_PRIOR[SENSOR]) + _lone(z, noise, names, evidence.unsteady) + none
-    # A sensor that lies leaves no pattern: one on the maps is then a coincidence.
-    weights[SENSOR] += math.log(_NO_PATTERN) if evidence.pattern else 0.0
     weights[OTHER] = math.log(_PRIOR[OTHER]) + _several(z, noise)
     weights[OTHER] += _anything_measured(evidence) + unknown_pattern
-    weights["chance"] = math.log(_PRIOR["chance"]) + float(_log_normal(z, 0.0, noise).sum()) + none
+    if evidence.unsteady:
+        # Readings that jump within a wafer are what sensors do that fail, and no failure mode.
+        weights = {name: weight + math.log(_UNSTEADY) for name, weight in weights.items()}
+        weights[SENSOR] += math.log(_UNSTEADY_SENSOR / _UNSTEADY)
+        weights["chance"] = math.log(_UNSTEADY)
+    else:
+        weights["chance"] = 0.0
+    # A sensor that lies leaves no pattern: one on the maps is then a coincidence.
+    weights[SENSOR] += math.log(_NO_PATTERN) if evidence.pattern else 0.0
+    weights["chance"] += math.log(_PRIOR["chance"]) + float(_log_normal(z, 0.0, noise).sum()) + none
     weights["chance"] += math.log(_NO_PATTERN) if evidence.pattern else 0.0
     top = max(weights.values())
     shares = {name: math.exp(weight - top) for name, weight in weights.items()}

@@ -29,6 +29,7 @@ from contracts.events import (
     Prediction,
     ProcessEvent,
     Trace,
+    VirtualMetrology,
     WaferMap,
 )
 from contracts.ids import check_site
@@ -37,9 +38,11 @@ from control.desk import Desk
 from control.fab_time import FabTime
 from control.faults import FaultWatch
 from control.lineage import Lineage
+from control.metrology_watch import MetrologyWatch
 from control.model_watch import ModelWatch
 from control.policy import Policy
 from control.risk import RiskWatch
+from control.run_to_run_threads import RunToRunThreads
 from control.state import ControlState, ModuleRecord, dump_state, load_state
 from control.state_parts import Changes, Parts, join
 from control.virtual_metrology import VirtualWatch
@@ -53,6 +56,7 @@ MAX_MODULES = 500
 MAX_STEPS = 32
 TRACE_AHEAD_MS = 86_400_000
 MAX_NAME = 64
+_OF_THE_FAB = (ProcessEvent, EquipmentState, Trace, Prediction, Metrology, VirtualMetrology)
 _DOWN = frozenset({"engineering", "scheduled_down", "unscheduled_down", "non_scheduled"})
 
 
@@ -92,12 +96,14 @@ class Engine:
             self._watch = ModelWatch(policy, self._state, self._lineage)
             self._risk = RiskWatch(policy, self._state, self._lineage)
             self._virtual = VirtualWatch(policy, self._state, self._lineage)
+            self._metrology = MetrologyWatch(policy, self._state, self._lineage)
+            self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
+            self._threads = RunToRunThreads(policy, self._state, self._desk.orders)
         except (KeyError, IndexError, ValueError) as error:
             raise DataError(
                 f"the saved state of the controller of {site!r} contradicts itself ({error!r}):"
                 " restore the database's backup, or start the controller with an empty state"
             ) from error
-        self._desk = Desk(policy, self._state, self._lineage, self._causes, self._faults)
         # What is not written yet: all, unless it came in parts.
         self._unsaved: set[str] = set()
         self._unsaved_virtual: set[str] = set()
@@ -140,6 +146,8 @@ class Engine:
         self._state.recent_ids = list(self._recent)
         self._lineage.save()
         self._unsaved |= self._faults.save()
+        self._metrology.save()
+        self._threads.save()
 
     def handle(self, event: Event) -> list[Event]:
         """Take in one event.
@@ -157,12 +165,13 @@ class Engine:
         if self._seen(event.event_id):
             return self._ignore("seen before")
         if isinstance(event, Action):
+            self._threads.heard(event)
             return self._desk.heard(event)
         if isinstance(event, AlertDecision):
             return self._desk.decided(event)
         if isinstance(event, AutomationSwitch):
             return self._desk.switch(event)
-        if not isinstance(event, ProcessEvent | EquipmentState | Trace | Prediction | Metrology):
+        if not isinstance(event, _OF_THE_FAB):
             return []
         if not _named(event):
             return self._ignore("a name is missing or too long")
@@ -180,9 +189,11 @@ class Engine:
             told = self._traced(event)
         elif isinstance(event, Metrology):
             told = self._measured(event)
+        elif isinstance(event, VirtualMetrology):
+            told = self._threads.foretold(event)
         else:
             told = self._tested(event)
-        return told + self._desk.later()
+        return told + self._charted() + self._desk.later()
 
     def _processed(self, event: ProcessEvent) -> list[Event]:
         module = self._module(event.key)
@@ -193,6 +204,7 @@ class Engine:
         module.last_ms = max(module.last_ms, event.time_ms)
         if not self._lineage.record_visit(event):
             return self._ignore("process event that says nothing new")
+        self._threads.processed(event)
         wafer = self._lineage.wafer(event.substrate_id)
         if wafer is not None and wafer.tested_ms >= 0:
             self._causes.note(event.substrate_id)
@@ -218,6 +230,8 @@ class Engine:
                 self._faults.forgive(event.key)
             self._risk.repaired(event.key, event.time_ms)
             self._desk.removed(event.key, event.time_ms, back=True)
+            self._metrology.repaired(event.key)
+            return self._threads.repaired(event.key)
         elif event.inhibited and not was_inhibited:
             self._desk.removed(event.key, event.time_ms)
         return []
@@ -245,12 +259,27 @@ class Engine:
             return told + risks + self._risk.reviewed(told)
         told = self._desk.traced(event, verdict)
         told += self._risk.traced(event, verdict) + self._risk.reviewed(told)
-        foretold = self._virtual.traced(event, verdict)
-        return told + [one for one in foretold if self._virtual.worth_telling(one)]
+        for foretold in self._virtual.traced(event, verdict):
+            told += [foretold] if self._virtual.worth_telling(foretold) else []
+            told += self._threads.foretold(foretold)
+        return told
 
     def _measured(self, event: Metrology) -> list[Event]:
+        reason = self._metrology.measured(event)
+        if reason:
+            self._ignore(reason)
         surprise = self._virtual.measured(event)
         return [] if surprise is None else self._risk.measured(event, surprise)
+
+    def _charted(self) -> list[Event]:
+        """Points of charts that are complete by now, and what follows from them."""
+        out: list[Event] = []
+        for point, shift in self._metrology.due():
+            out.append(point)
+            out += self._threads.measured(point)
+            if shift is not None:
+                out += self._desk.measured(shift)
+        return out
 
     def _tested(self, event: Prediction) -> list[Event]:
         if event.input_type != WaferMap.ce_type:
@@ -290,7 +319,7 @@ class Engine:
         return []
 
 
-def _named(event: ProcessEvent | EquipmentState | Trace | Prediction | Metrology) -> bool:
+def _named(event: Event) -> bool:
     """Whether the names in an event can be names; long ones would swell the state."""
     for field in ("equipment_id", "module_id", "substrate_id"):
         name = getattr(event, field, "-")
@@ -298,7 +327,7 @@ def _named(event: ProcessEvent | EquipmentState | Trace | Prediction | Metrology
             return False
     return all(
         len(getattr(event, field, "")) <= MAX_NAME
-        for field in ("lot_id", "recipe_id", "step", "kind")
+        for field in ("lot_id", "recipe_id", "step", "kind", "parameter")
     )
 
 

@@ -56,6 +56,18 @@ class FaultWatch:
             event.key, event.variables, summarise(event.values.numpy()), event.time_ms
         )
 
+    def levels(self, module: str) -> dict[str, float]:
+        """How far the level of each variable of a module is from its normal of late, in spreads.
+
+        EWMA of the clipped readings, of the recipe in which it is furthest.
+        """
+        found: dict[str, float] = {}
+        for group in self._groups.values():
+            for variable, level in group.levels(module).items():
+                if abs(level) > abs(found.get(variable, 0.0)) or variable not in found:
+                    found[variable] = level
+        return found
+
     def forgive(self, module: str) -> None:
         """A module was repaired: its charts start again from their normal."""
         for key, group in self._groups.items():

@@ -107,7 +107,8 @@ def doubt(alert: AlertRecord, state: ControlState, policy: Policy) -> str:
         return f"the latest news of {alert.module} are older than {limits.max_evidence_age_h:g} h"
     if alert.kind == "pattern":
         return ""
-    if alert.affected_count < limits.min_traces or alert.profile_wafers < limits.min_traces:
+    seen = min(alert.affected_count, alert.profile_wafers)
+    if seen < limits.min_traces and not alert.measured:
         return f"fewer than {limits.min_traces} traces of {alert.module} speak of it"
     if module.missing > limits.max_missing_sensors:
         return f"{module.missing:.0%} of the sensors of {alert.module} say nothing"

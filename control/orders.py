@@ -143,6 +143,22 @@ class Orders:
             return []
         return [self._send(action, alert)]
 
+    def steer(self, action: Action) -> list[Event]:
+        """A change of a set point that run-to-run control wants, if the guard rails allow it.
+
+        Args:
+            action: an `adjust_recipe` on one module; its `alert_id` is that of the thread.
+        """
+        module = f"{action.equipment_id}/{action.module_id}"
+        # Measured wafers are the evidence, as test results are for a pattern.
+        evidence = AlertRecord(
+            action.alert_id, "pattern", "", module, action.time_ms, action.time_ms
+        )
+        evidence.evidence_ms = self._state.now_ms
+        if refusal(action, evidence, self._state, self._policy, set()):
+            return []
+        return [self._send(action, evidence)]
+
     def _send(self, action: Action, alert: AlertRecord) -> Action:
         state = self._state
         alert.proposals += 1

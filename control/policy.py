@@ -12,6 +12,7 @@ import msgspec
 from contracts.events import ActionKind, Severity
 from control.failure_modes import FailureMode, load_failure_modes
 from control.policy_file import Section, read_struct
+from control.steering_policy import MetrologyCharts, RunToRunThread, steering_problems
 
 __all__ = [
     "Approval",
@@ -167,6 +168,8 @@ class Policy(Section, frozen=True):
     recipe_parameters: dict[str, RecipeParameter]
     economics: Economics
     failure_modes: dict[str, FailureMode]
+    metrology: MetrologyCharts
+    run_to_run: tuple[RunToRunThread, ...]
 
     def approval(self, kind: ActionKind, severity: Severity, site: str) -> Approval:
         """Who approves an action of a kind at a site, for an alert of a severity."""
@@ -268,4 +271,5 @@ def _contradictions(policy: Policy) -> list[tuple[tuple[str, ...], str]]:
             wrong.append(((*key, "max_step"), f"must be above 0, is {parameter.max_step:g}"))
         elif parameter.gain == 0:
             wrong.append(((*key, "gain"), "must not be 0"))
-    return wrong
+    known = frozenset(policy.recipe_parameters)
+    return wrong + steering_problems(policy.metrology, policy.run_to_run, known)

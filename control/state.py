@@ -17,17 +17,22 @@ from contracts.events import (
     VariableShift,
 )
 from control.foresight_state import Mark, RiskRecord, VirtualGroup, VirtualLine
+from control.run_to_run import ControllerRecord
+from control.spc.rule_set import MonitorRecord
 
 __all__ = [
     "ActionRecord",
     "AlertRecord",
+    "ChartRecord",
     "ClosedCause",
     "ControlState",
     "EffectRecord",
     "GroupRecord",
     "ModuleRecord",
     "Moments",
+    "PendingPoint",
     "Place",
+    "StepRecord",
     "TestedWafer",
     "Visit",
     "WaferRecord",
@@ -160,6 +165,8 @@ class AlertRecord(msgspec.Struct):
         profile_wafers: that it rests on.
         unsteady: variables whose spread within a wafer grew.
         evidence_ms: when something was last heard of the suspect that bears on this.
+        measured: shifts that metrology found, in spreads of a wafer, with the wafers of the point,
+            by parameter.
     """
 
     alert_id: str
@@ -194,6 +201,7 @@ class AlertRecord(msgspec.Struct):
     profile_wafers: int = 0
     unsteady: tuple[str, ...] = ()
     evidence_ms: int = -1
+    measured: dict[str, tuple[float, int]] = msgspec.field(default_factory=dict)
 
 
 class ClosedCause(msgspec.Struct, array_like=True):
@@ -299,6 +307,74 @@ class WatchRecord(msgspec.Struct):
     drift_open: bool = False
 
 
+class StepRecord(msgspec.Struct, array_like=True):
+    """A measured parameter at a step of the route, over all modules.
+
+    Attributes:
+        level: its centre; None until enough wafers told.
+        wafers: that it rests on.
+        values: of those that told so far, while there is no level.
+    """
+
+    level: float | None = None
+    wafers: float = 0.0
+    values: list[float] = msgspec.field(default_factory=list)
+
+
+class ChartRecord(msgspec.Struct, array_like=True):
+    """The chart of a module and measured parameter.
+
+    Attributes:
+        centre: of what is left after the step's level.
+        variance: of one wafer.
+        count: points that both rest on; 0 in phase I.
+        wafers: in those.
+        floor: smallest standard deviation that is believed.
+        phase_one: step, mean and wafers of the first points.
+        points: charted in phase II since the last repair.
+        last: deviation of the latest point, in sigmas of a point.
+        smooth: EWMA of the deviations.
+        since_ms: when the chart was last in place.
+        told: it is out, and somebody was told.
+        measured: digests of the latest measurements.
+        monitor: memory of the rules.
+    """
+
+    centre: float = 0.0
+    variance: float = 0.0
+    count: float = 0.0
+    wafers: float = 0.0
+    floor: float = 0.0
+    phase_one: list[tuple[str, float, int]] = msgspec.field(default_factory=list)
+    points: int = 0
+    last: float = 0.0
+    smooth: float = 0.0
+    since_ms: int = -1
+    told: bool = False
+    measured: list[int] = msgspec.field(default_factory=list)
+    monitor: MonitorRecord = msgspec.field(default_factory=MonitorRecord)
+
+
+class PendingPoint(msgspec.Struct, array_like=True):
+    """A point whose wafers are still coming.
+
+    Attributes:
+        chart: key of its chart.
+        total: sum over the wafers, of the logarithm where that is charted.
+        treated_ms: when the module treated the last of them.
+        last_ms: when the last of them was measured.
+    """
+
+    chart: str
+    step: str
+    lot_id: str
+    recipe_id: str
+    substrates: list[str] = msgspec.field(default_factory=list)
+    total: float = 0.0
+    treated_ms: int = -1
+    last_ms: int = -1
+
+
 class ControlState(msgspec.Struct):
     """The whole state of one site's controller.
 
@@ -327,6 +403,11 @@ class ControlState(msgspec.Struct):
     risk: RiskRecord = msgspec.field(default_factory=RiskRecord)
     virtual: dict[str, VirtualGroup] = msgspec.field(default_factory=dict)
     virtual_lines: dict[str, VirtualLine] = msgspec.field(default_factory=dict)
+    charts: dict[str, ChartRecord] = msgspec.field(default_factory=dict)
+    chart_steps: dict[str, StepRecord] = msgspec.field(default_factory=dict)
+    pending_points: dict[str, PendingPoint] = msgspec.field(default_factory=dict)
+    threads: dict[str, ControllerRecord] = msgspec.field(default_factory=dict)
+    lot_products: dict[str, str] = msgspec.field(default_factory=dict)
     effects: dict[str, EffectRecord] = msgspec.field(default_factory=dict)
     automatic: bool = True
 

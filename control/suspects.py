@@ -8,7 +8,16 @@ from control.diagnosis import OTHER, SENSOR, Evidence, diagnose
 from control.policy import Policy
 from control.state import AlertRecord, ControlState
 
-__all__ = ["begin", "examine", "follow", "named_mode", "start_anew"]
+__all__ = [
+    "BY_CHARTS",
+    "BY_PEERS",
+    "begin",
+    "examine",
+    "follow",
+    "named_mode",
+    "start_anew",
+    "sure_without_past",
+]
 
 # A fault of a module none of whose sensors is on the list of failure modes: that it moved is sure,
 # that it hurts wafers is not.
@@ -16,25 +25,33 @@ UNLISTED = 0.8
 # A mode is named from this probability.
 NAMED = 0.5
 WEIGHT = 0.2
+# Where peers are all there is to compare with: the probability that is asked for, the shifts in
+# spreads that two variables of a mode must have, or one alone.
+SURE, AGREES, FAR = 0.9, 2.0, 7.0
+# What the charts say when they speak is an average of about nine wafers; a comparison with peers
+# is worth two, as modules differ.
+BY_CHARTS, BY_PEERS = 9, 2
 _SPREAD = ":spread"
+# What inspection measures; everything else is the process's own quantity.
+DEFECTS = "defect_density_cm2"
 _ABSURD = 60.0
 
 
-def begin(alert: AlertRecord, verdict: Verdict) -> None:
-    """A fault was found: the profile is what the charts say of it."""
+def begin(alert: AlertRecord, verdict: Verdict, wafers: int) -> None:
+    """A fault was found: the profile is what the charts say of it, worth so many wafers."""
     names = [name for name, statistic in verdict.charts if statistic == "level"]
     alert.profile = {
         name: float(away)
         for name, away in zip(names, verdict.away, strict=True)
         if math.isfinite(away)
     }
-    alert.profile_wafers = 9
+    alert.profile_wafers = wafers
     _note_unsteady(alert, verdict)
 
 
 def start_anew(alert: AlertRecord) -> None:
     """Something was done: what the suspect was like before says nothing of what it is like now."""
-    alert.profile, alert.profile_wafers, alert.unsteady = {}, 0, ()
+    alert.profile, alert.profile_wafers, alert.unsteady, alert.measured = {}, 0, (), {}
 
 
 def follow(alert: AlertRecord, event: Trace, verdict: Verdict) -> None:
@@ -79,13 +96,19 @@ def examine(alert: AlertRecord, state: ControlState, policy: Policy) -> None:
         if not kind or kind in mode.kinds
         for name in mode.signature
     )
-    if not listed and alert.kind == "fault":
+    if not listed and not alert.measured and alert.kind == "fault":
         said = tuple(f"{shift.variable} {shift.z:+.1f}σ" for shift in alert.shifts[:3])
         alert.causes = (
             Cause(module=alert.module, mode=OTHER, probability=UNLISTED, evidence=said),
         )
         alert.confidence, alert.grown = UNLISTED, 0.0
         return
+    defects, defect_wafers = alert.measured.get(DEFECTS, (None, 0))
+    measured, measured_wafers = max(
+        (known for name, known in alert.measured.items() if name != DEFECTS),
+        key=lambda known: abs(known[0]),
+        default=(None, 0),
+    )
     found = diagnose(
         Evidence(
             module=alert.module,
@@ -94,6 +117,10 @@ def examine(alert: AlertRecord, state: ControlState, policy: Policy) -> None:
             wafers=min(9.0, float(max(1, alert.profile_wafers))),
             unsteady=alert.unsteady,
             pattern=alert.pattern,
+            measured=measured,
+            measured_wafers=measured_wafers,
+            defects=defects,
+            defect_wafers=defect_wafers,
         ),
         policy.failure_modes,
     )
@@ -123,3 +150,16 @@ def named_mode(alert: AlertRecord) -> str:
     if first is None or first.probability < NAMED or first.mode in (OTHER, SENSOR):
         return ""
     return first.mode
+
+
+def sure_without_past(alert: AlertRecord, policy: Policy) -> bool:
+    """Whether a module that has no past of its own is named: its peers are a poor yardstick.
+
+    Modules differ in single variables; that several agree with a failure mode is no difference
+    between modules, nor is one that is very far out.
+    """
+    mode = policy.failure_modes.get(named_mode(alert))
+    if mode is None or alert.confidence < SURE:
+        return False
+    seen = [abs(alert.profile[name]) for name in mode.signature if name in alert.profile]
+    return sum(size > AGREES for size in seen) >= 2 or max(seen, default=0.0) > FAR

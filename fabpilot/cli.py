@@ -20,6 +20,7 @@ COMMANDS = (
     "replay",
     "process",
     "control",
+    "automation",
     "console",
     "log",
     "train",

@@ -36,9 +36,9 @@ class RunExcursion(msgspec.Struct, frozen=True, kw_only=True):
         wafers_affected: tested wafers that show it.
         named: an alert named its module and, first of all modes, a right one; None for a policy
             that names nothing. `named_h` is when, `called` what it was called first.
-        wafers_ahead: wafers that entered the line from then until metrology first measured one that
-            the module had treated since the onset; negative if metrology came first, None if it
-            was not named, or never measured.
+        wafers_ahead: wafers that entered the line from then until metrology first measured a wafer
+            of the module from its first spoilt one on; negative if metrology came first, None if
+            it was not named, never measured, or stopped before it spoilt any.
     """
 
     site: str

@@ -79,10 +79,12 @@ class NamingWatch:
         return Judged(True, called.time_ms, called.mode, self._ahead(item, called.time_ms))
 
     def _ahead(self, item: TrueExcursion, named_ms: int) -> int | None:
+        if item.first_affected_ms is None:
+            return None
         measured = [
             time_ms
             for time_ms, treated_ms in self._measured[item.module]
-            if treated_ms >= item.onset_ms
+            if treated_ms >= item.first_affected_ms
             and (item.cleared_ms is None or treated_ms <= item.cleared_ms)
         ]
         if not measured:

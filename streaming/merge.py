@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from contracts.codec import decode
 from contracts.errors import CodecError
-from contracts.events import Event
+from contracts.events import AutomationSwitch, Event
 from contracts.records import Record, TopicPartition
 from streaming.log import Offsets, Reader
 
@@ -40,8 +40,11 @@ Taken = Arrived | Refused
 
 def _order(taken: Taken) -> _Order:
     record = taken.record
-    # What cannot be decoded has no time; it goes first, as soon as its partition gets to it.
-    time_ms = taken.event.time_ms if isinstance(taken, Arrived) else -1
+    # What cannot be decoded has no time; it goes first, as soon as its partition gets to it. So
+    # does the switch over automatic actions: it must not wait for a backlog of the fab's events.
+    time_ms = -1
+    if isinstance(taken, Arrived) and not isinstance(taken.event, AutomationSwitch):
+        time_ms = taken.event.time_ms
     return time_ms, record.topic, record.partition, record.offset
 
 

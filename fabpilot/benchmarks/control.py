@@ -32,7 +32,8 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True):
         misnamed: what was called something else first, as 'module: true mode, called mode'.
         unnamed: never named, as 'module: mode'.
         needless_stops: of the advisor; `spc_needless_stops` of SPC.
-        wafers_ahead: of each that was named, before the first late metrology.
+        wafers_ahead: of each that was named, before the first late metrology of a wafer it spoilt.
+        unharmed: excursions that were stopped before they spoilt any.
         wafers_affected: by policy.
     """
 
@@ -52,6 +53,7 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True):
     stops: int
     alerts: int
     wafers_ahead: list[int]
+    unharmed: int
     wafers_affected: dict[str, int]
 
 
@@ -147,6 +149,7 @@ def _compare(runs: dict[str, JudgedRun], unseen: bool) -> ScenarioResult:
         stops=advisor.actions.get("schedule_pm", 0) + advisor.actions.get("inhibit_module", 0),
         alerts=advisor.alerts,
         wafers_ahead=[x.wafers_ahead for x in advisor.excursions if x.wafers_ahead is not None],
+        unharmed=sum(x.wafers_affected == 0 and x.named is True for x in advisor.excursions),
         wafers_affected={
             name: sum(item.wafers_affected for item in run.excursions) for name, run in runs.items()
         },

@@ -11,6 +11,7 @@ from fabpilot.benchmarks.latency import measure_latency
 from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
+from fabpilot.commands.bench_arl import arl
 from fabpilot.commands.bench_control import control
 from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_frontier import frontier
@@ -18,6 +19,7 @@ from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_model import model_
 from fabpilot.commands.bench_realism import realism
 from fabpilot.commands.bench_risk import risk
+from fabpilot.commands.bench_run_to_run import run_to_run
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.bench_traces import traces
 from fabpilot.commands.bench_unknown import unknown
@@ -166,6 +168,8 @@ def register(app: typer.Typer) -> None:
     bench.command("early")(early)
     bench.command("control")(control)
     bench.command("realism")(realism)
+    bench.command("arl")(arl)
+    bench.command("run-to-run")(run_to_run)
     bench.command("unknown")(unknown)
     bench.command("labels")(labels)
     bench.callback()(lambda: None)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 
 from contracts.events import Action, EquipmentState, Event, Metrology, ProcessEvent
 from contracts.topics import Stream
-from control.shewhart import WesternElectric
+from control.spc import WESTERN_ELECTRIC, Monitor, RuleSet
 from fab_sim import Fab
 from fabpilot.fab_policies.policy import approve
 
@@ -20,6 +20,7 @@ __all__ = ["SpcPolicy"]
 
 # Lots whose way is remembered: more than are ever on a line.
 _REMEMBERED_LOTS = 1000
+_RULES = RuleSet(run_rules=WESTERN_ELECTRIC)
 
 
 class SpcPolicy:
@@ -39,7 +40,7 @@ class SpcPolicy:
     def __init__(self, fab: Fab, site: str) -> None:
         self._site = site
         self._limits = fab.qualifications()
-        self._charts: dict[tuple[str, str], WesternElectric] = {}
+        self._charts: dict[tuple[str, str], Monitor] = {}
         # lot -> (substrate, step) -> module and time.
         self._ways: OrderedDict[str, dict[tuple[str, str], tuple[str, int]]] = OrderedDict()
         self._valid_from: dict[str, int] = {}
@@ -98,10 +99,10 @@ class SpcPolicy:
         """Add a point, the mean of a lot's wafers."""
         if module in self._stopped:
             return False
-        chart = self._charts.setdefault((module, parameter), WesternElectric())
+        chart = self._charts.setdefault((module, parameter), Monitor(_RULES))
         self.points += 1
         # The mean of n wafers, in its own standard deviations.
-        return chart.add(sum(deviations) / math.sqrt(len(deviations))) > 0
+        return bool(chart.broken(sum(deviations) / math.sqrt(len(deviations))))
 
     def _stop(self, module: str, now_ms: int) -> Action:
         self.alarms += 1

@@ -6,7 +6,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import TraceError
-from contracts.events import Action, Alert, AlertDecision, Event
+from contracts.events import (
+    Action,
+    Alert,
+    AlertDecision,
+    AutomationSwitch,
+    EquipmentState,
+    Event,
+    ProcessEvent,
+)
 from control.engine import Engine
 from control.policy import load_policy
 from tests.control_streams import SITE, START_MS, prediction, process, state, trace
@@ -14,7 +22,20 @@ from tests.control_streams import SITE, START_MS, prediction, process, state, tr
 _RAW = msgspec.to_builtins(load_policy())
 _RAW["limits"].update(max_open_actions=2, max_actions_per_hour=2, min_confidence=0.3)
 _RAW["detection"].update(trace_warm_up=5, wafers_per_false_alert=2.0, max_corrected_p=1.0)
-_RAW["approvals"].update(inhibit_module="automatic", adjust_recipe="automatic")
+_RAW["limits"].update(min_traces=2, veto_min=10.0)
+_RAW["economics"].update(needless_good_dies=0.0)
+_RAW["approvals"].update(
+    inhibit_module="automatic",
+    adjust_recipe="automatic",
+    schedule_pm=[{"who": "automatic", "severities": ["critical"]}, {"who": "semi_automatic"}],
+    release_module="automatic",
+    request_metrology="semi_automatic",
+)
+# What a module named in events can suffer from, so that modes are named and acted upon.
+_RAW["failure_modes"] = {
+    "drift": {"kinds": ["etch"], "signature": {"a_w": 8.0, "b_pa": 5.0}, "patterns": ["Loc"]},
+    "burst": {"kinds": ["etch"], "signature": {"a_w": 14.0}, "patterns": ["Scratch"]},
+}
 _RAW["recipe_parameters"] = {
     "a_w": {"variable": "a_w", "gain": 1.0, "min": -5.0, "max": 5.0, "max_step": 1.0}
 }
@@ -28,6 +49,8 @@ times = st.one_of(
     st.integers(0, 400).map(lambda minutes: START_MS + minutes * 60_000),
     st.sampled_from([0, -1, 2**62, START_MS - 10**11, START_MS + 10**11]),
 )
+# What only traces ever name: it may not exist at all.
+GHOSTS = ("E-9/A", "E-1/Z")
 readings = st.sampled_from([0.0, 1.0, 4.9, 50.0, np.nan, np.inf, -np.inf, 3e38, -3e38])
 
 
@@ -43,7 +66,11 @@ def _unique(event: Event, number: int) -> Event:
 
 @st.composite
 def _event(draw: st.DrawFn) -> Event:
-    kind = draw(st.sampled_from(["process", "process", "trace", "test", "test", "state"]))
+    kind = draw(
+        st.sampled_from(
+            ["process", "process", "trace", "test", "test", "state", "switch", "poison"]
+        )
+    )
     name, module, at = draw(names), draw(modules), draw(times)
     lot = name.split(".")[0]
     sequence = draw(st.integers(0, 1))
@@ -52,6 +79,20 @@ def _event(draw: st.DrawFn) -> Event:
     elif kind == "trace":
         values = _matrix(draw(readings), draw(st.integers(0, 5)))
         event = trace(name, lot, module, f"S{sequence}", sequence, at, values, ("a_w", "b_pa"))
+    elif kind == "poison":
+        values = draw(st.sampled_from([np.full((12, 2), 50.0), np.full((12, 2), np.nan)]))
+        module = draw(st.sampled_from([*MODULES, *GHOSTS]))
+        at += draw(st.sampled_from([0, 10**8, 20 * 86_400_000]))
+        event = trace(name, lot, module, f"S{sequence}", sequence, at, values, ("a_w", "b_pa"))
+    elif kind == "switch":
+        event = AutomationSwitch(
+            event_id=f"switch{draw(st.integers(0, 10**6))}",
+            site=SITE,
+            time_ms=draw(times),
+            automatic=draw(st.booleans()),
+            by="kim",
+            reason="why not",
+        )
     elif kind == "test":
         event = prediction(name, draw(st.sampled_from([("Loc",), ("Scratch",), ()])), at, lot)
     else:
@@ -71,15 +112,22 @@ def _event(draw: st.DrawFn) -> Event:
 def _burst(draw: st.DrawFn) -> list[Event]:
     module, start = draw(modules), draw(st.integers(0, 10**5))
     shift = draw(readings)
+    ghost = draw(st.sampled_from([False, False, False, True]))
+    if ghost:  # traces without any wafer that was ever there
+        module = draw(st.sampled_from(GHOSTS))
     at = START_MS + draw(st.integers(0, 400)) * 60_000
     out: list[Event] = []
+    spoilt = draw(st.sampled_from([0, 1, 3]))  # of four wafers
     for n in range(draw(st.integers(5, 25))):
         name, lot = f"B{start}.{n}", f"B{start + n // 4}"
-        out.append(process("completed", name, lot, module, "S0", 0, at + n * 1000))
+        if not ghost:
+            out.append(process("completed", name, lot, module, "S0", 0, at + n * 1000))
         values = np.random.default_rng(n).normal(size=(12, 2)) * 0.1
         values[:, 0] += shift if n > 12 else 0.0
         out.append(trace(name, lot, module, "S0", 0, at + n * 1000, values, ("a_w", "b_pa")))
-        out.append(prediction(name, ("Loc",) if draw(st.booleans()) else (), at + 10**6 + n, lot))
+        out.append(
+            prediction(name, ("Loc",) if (n * 7 + start) % 4 < spoilt else (), at + 10**6 + n, lot)
+        )
     return out
 
 
@@ -97,7 +145,7 @@ def _quiet_past() -> list[Event]:
             ("a_w", "b_pa"),
         )
         for n in range(14)
-        for module in MODULES
+        for module in (*MODULES, *GHOSTS)
     ]
 
 
@@ -117,10 +165,14 @@ class Judge:
         self.status: dict[str, str] = {}
         self.evidence: set[str] = set()
         self.sent: list[int] = []
+        self.automatic = True
 
     def saw(self, event: Event) -> None:
-        if hasattr(event, "module_id") and not isinstance(event, Action):
+        # A trace may be of a module that does not exist; what treats wafers or has a state does.
+        if isinstance(event, ProcessEvent | EquipmentState):
             self.evidence.add(event.key)
+        if isinstance(event, AutomationSwitch):
+            self.automatic = event.automatic
 
     def check(self, action: Action) -> None:
         known = self.status.get(action.action_id)
@@ -128,13 +180,20 @@ class Judge:
         if action.status == "rejected":
             assert known == "proposed"
             return
+        if action.status == "approved":
+            # Only the policy approves here, and only while it may.
+            assert self.automatic
+            assert action.by == "policy:default"
+        if known == "proposed":
+            assert action.status == "approved"
+            return  # semi-automatic: it was counted when it was proposed
         assert known is None
         assert sum(s in ("proposed", "approved") for s in self.status.values()) <= 2
         self.sent.append(action.time_ms)
         assert sum(time > action.time_ms - 3_600_000 for time in self.sent) <= 2
         assert action.confidence >= 0.3
         assert np.isfinite([action.value, action.expected_good_dies, action.confidence]).all()
-        if action.kind == "hold_lot":
+        if action.kind in ("hold_lot", "request_metrology"):
             assert action.lot_id
             return
         assert f"{action.equipment_id}/{action.module_id}" in self.evidence
@@ -167,9 +226,10 @@ def test_no_sequence_of_events_breaks_the_guard_rails(
 def _respond(engine: Engine, judge: Judge, told: Event, answers: list[str | None]) -> None:
     """A person, or the fab, answers an alert or action in whatever way."""
     what = answers.pop() if answers else None
+    then: list[Event] = []
     if isinstance(told, Action) and what in ("approved", "rejected", "applied", "failed"):
         judge.status[told.action_id] = what
-        engine.handle(
+        then = engine.handle(
             msgspec.structs.replace(told, status=what, by="x", event_id=f"{told.event_id}{what}")
         )
     if isinstance(told, Alert) and what in ("resolved", "shelved"):
@@ -182,6 +242,7 @@ def _respond(engine: Engine, judge: Judge, told: Event, answers: list[str | None
             by="kim",
             until_ms=2**60,
         )
-        for answer in engine.handle(decision):
-            if isinstance(answer, Action):
-                judge.check(answer)
+        then = engine.handle(decision)
+    for answer in then:
+        if isinstance(answer, Action):
+            judge.check(answer)

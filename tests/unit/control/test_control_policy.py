@@ -35,6 +35,17 @@ def test_the_shipped_policy_asks_a_person_for_everything() -> None:
         ("min_bad_wafers: 3", "min_bad_wafers: 2", "detection.min_bad_wafers", "3 or more"),
         ("    default: 0.20\n", "", "economics.kill_ratio", "'default'"),
         ("critical: 10", "critical: 0.5", "economics.severity_wafers", "critical >= high"),
+        ("phase_one_points: 8", "phase_one_points: 2", "metrology.phase_one_points", "5 to 50"),
+        ("{limit: 4.5, ewma: [0.2, 4.0]}", "{}", "metrology.rules", "at least"),
+        ("{limit: 4.5,", "{run_rules: [nelson-9],", "metrology.rules", "nelson-9"),
+        ("{limit: 4.5,", "{limit: -1,", "metrology.rules", "above 0"),
+        ("ewma: [0.2,", "ewma: [1.2,", "metrology.rules", "at most 1"),
+        (
+            "specifications: []",
+            "specifications: [{parameter: cd_nm, lower: 5, upper: 4}]",
+            "metrology.specifications",
+            "below upper",
+        ),
         ("name: default", "name: default\nname: again", "name", "given twice"),
         ("name: default", "name: [", "", "not YAML"),
     ],
@@ -78,6 +89,24 @@ def test_limits_upside_down(tmp_path: Path, limits: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as error:
         load_policy(path)
     assert "recipe_parameters.rf_power_w" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("thread", "reason"),
+    [
+        ("gain: 0, weight: 0.3", "gain must not be 0"),
+        ("gain: 1, weight: 0", "weight must be above 0"),
+        ("gain: .nan, weight: 0.3", "finite"),
+        ("gain: 1, weight: 0.3", "limits under recipe_parameters first"),
+    ],
+)
+def test_run_to_run_threads_that_make_no_sense(tmp_path: Path, thread: str, reason: str) -> None:
+    rest = "nominal: 32, target: 45, noise: 0.4, dead_band: 0.2"
+    names = "step: S, output: cd_nm, parameter: dose_mj_cm2"
+    path = changed(tmp_path, "run_to_run: []", f"run_to_run: [{{{names}, {rest}, {thread}}}]")
+    with pytest.raises(ConfigError, match=reason) as error:
+        load_policy(path)
+    assert "run_to_run" in str(error.value)
 
 
 def test_files_that_are_no_policy(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""A module without a past is compared with those that run the same recipe."""
+
+import numpy as np
+
+from control.charts import ChartGroup
+from control.peers import Peer, compare
+from control.policy import load_policy
+
+DETECTION = load_policy().detection
+VARIABLES = ("a_w", "b_pa", "c_k")
+
+
+def runs(seed: int, n: int, shift: float = 0.0) -> np.ndarray:
+    out = np.random.default_rng(seed).normal(10.0, 1.0, size=(n, 3))
+    out[:, 0] += shift
+    return out
+
+
+def test_a_module_far_from_its_peers_is_seen_on_its_third_run() -> None:
+    peers = [Peer.of_readings(runs(seed, 4)) for seed in range(4)]
+    floor = np.full(3, 1e-3)
+    assert compare(runs(9, 2, 9.0), peers, floor) is None
+    found = compare(runs(9, 3, 9.0), peers, floor)
+    assert found is not None
+    assert list(found[3]) == [0]
+    assert found[2][0] > 5.0
+    assert compare(runs(9, 3), peers, floor) is None
+
+
+def test_too_few_peers_say_nothing() -> None:
+    peers = [Peer.of_readings(runs(1, 4)), Peer.of_readings(runs(2, 2))]
+    assert compare(runs(9, 4, 9.0), peers, np.full(3, 1e-3)) is None
+
+
+def test_a_silent_sensor_hides_no_other() -> None:
+    peers = [Peer.of_readings(runs(seed, 5)) for seed in range(4)]
+    mine = runs(9, 4, 9.0)
+    mine[:, 2] = np.nan
+    found = compare(mine, peers, np.full(3, 1e-3))
+    assert found is not None
+    assert list(found[3]) == [0]
+    assert np.isnan(found[2][2])
+
+
+def test_the_chart_group_compares_and_holds_what_it_must_not_learn() -> None:
+    group = ChartGroup("R", DETECTION)
+    now = 0
+    for n in range(5):
+        for module in ("E-1/A", "E-1/B", "E-2/A", "E-2/B"):
+            now += 1
+            sick = 9.0 if module == "E-2/B" else 0.0
+            reading = np.full(9, np.nan)
+            reading[:3] = runs(1000 * n + len(module) + now, 1, sick)[0]
+            reading[3:6], reading[6:] = 1.0, 0.0
+            assert group.update(module, VARIABLES, reading, now) is None
+            if sick:
+                group.hold(module)
+    verdict = group.compare("E-2/B", now)
+    assert verdict is not None
+    assert [shift.variable for shift in verdict.shifts] == ["a_w"]
+    assert group.compare("E-1/A", now) is None
+    # Held back, it never ends its warm-up, so the fault is never its normal.
+    for n in range(20):
+        reading = np.concatenate([runs(n, 1, 9.0)[0], np.ones(3), np.zeros(3)])
+        assert group.update("E-2/B", VARIABLES, reading, now + n) is None
+        group.hold("E-2/B")
+    assert group.settle("E-2/B")
+    assert group.compare("E-2/B", now) is None
+
+
+def test_a_module_that_was_just_settled_is_no_peer_and_no_trouble() -> None:
+    group = ChartGroup("R", DETECTION)
+    for n in range(3):
+        for module in ("E-1/A", "E-1/B", "E-2/A"):
+            group.update(module, VARIABLES, np.full(9, float(n)), n)
+    group.settle("E-1/B")
+    assert group.compare("E-1/A", 5) is None
