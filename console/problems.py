@@ -1,6 +1,6 @@
 """Errors as problem documents (RFC 9457): what happened and what to do, never a traceback."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import structlog
@@ -24,12 +24,15 @@ _STATUS = ((ConflictError, 409), (MissingError, 404), (DataError, 422))
 _log = structlog.get_logger(__name__)
 
 
-def problem(status: int, detail: str, **more: object) -> JSONResponse:
+def problem(
+    status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: object
+) -> JSONResponse:
     """A problem document."""
     title = HTTPStatus(status).phrase
     return JSONResponse(
         {"type": "about:blank", "title": title, "status": status, "detail": detail, **more},
         status_code=status,
+        headers=headers,
         media_type="application/problem+json",
     )
 

@@ -26,6 +26,8 @@ COMMANDS = (
     "evaluate",
     "retrain",
     "models",
+    "accounts",
+    "audit",
     "bench",
     "doctor",
 )

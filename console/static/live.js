@@ -1,6 +1,7 @@
 // Live without reloading: the server says what changed, the page asks for itself again, and the
 // sections that differ are replaced piece by piece, so that focus, typing and canvases stay.
 
+import { signIn } from "./decide.js";
 import { age } from "./strings.js";
 
 // Changes come in bursts; a page that redraws more often than this is not read any faster. It is
@@ -59,7 +60,8 @@ async function refresh(hydrate) {
   const wanted = [...document.querySelectorAll("[data-live]")].filter((section) =>
     topics.has("all") || section.dataset.live.split(" ").some((topic) => topics.has(topic)));
   try {
-    const answer = wanted.length ? await fetch(location.href, { headers: { accept: "text/html" } }) : null;
+    const answer = wanted.length ? await fetch(location.href, { headers: { accept: "text/html", "x-fabpilot-live": "1" } }) : null;
+    if (answer?.redirected && new URL(answer.url).pathname === "/login") return signIn();
     if (answer?.ok) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const section of wanted) {
