@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -85,7 +85,7 @@ class Feed:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def since(self, number: int) -> Sequence[Change] | None:
+    def since(self, number: int) -> list[Change] | None:
         """Changes after `number`, oldest first; None if some of them are not remembered here."""
         if number < self._complete_after or number > self._latest:
             return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -40,7 +41,7 @@ def problem(
 def install(app: FastAPI, page: AsPage) -> None:
     """Answer every error of `app` with a problem document, or with a page where a person looks."""
 
-    def answer(request: Request, status: int, detail: str, **more: object) -> Response:
+    def answer(request: Request, status: int, detail: str, **more: Any) -> Response:
         wants_page = "text/html" in request.headers.get("accept", "")
         if wants_page and not request.url.path.startswith("/api/"):
             return page(request, status, detail)

@@ -1,9 +1,9 @@
 """Who may talk to the console, and what browsers may do with its pages.
 
-With accounts or without, two doors are shut here: a foreign web page cannot read the console through
-a name that it points at the loopback address (DNS rebinding), since only known names are answered;
-and it cannot post to the console, since browsers say where a post comes from. Who may do what is
-for `console.access.door`, behind this.
+With accounts or without, two doors are shut here: a foreign web page cannot read the console
+through a name that it points at the loopback address (DNS rebinding), since only known names are
+answered; and it cannot post to the console, since browsers say where a post comes from. Who may do
+what is for `console.access.door`, behind this.
 """
 
 import asyncio
@@ -145,7 +145,7 @@ class Guard:
 
 
 def _note(scope: Scope, status: int) -> None:
-    """A line for every request that was refused, and for every one that may have changed a thing."""
+    """A line for every request that was refused, and for every one that may have changed some."""
     refused = status >= 400
     if not refused and scope["method"] in _SAFE_METHODS:
         return

@@ -219,8 +219,8 @@ def settle(
 ) -> Outcome:
     """Write the decision on the version and move the aliases if it passed.
 
-    The audit trail and the tags come first: should the registry fail between the two, a decision without a move is
-    seen and repeated; a move without a decision would go unseen.
+    The audit trail and the tags come first: should the registry fail in between, a decision without
+    a move is seen and repeated; a move without a decision would go unseen.
 
     Args:
         settings: registry.

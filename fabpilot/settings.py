@@ -120,8 +120,8 @@ class Settings(BaseSettings):
     auth: Literal["none", "local", "oidc"] = Field(
         default="none",
         description="Who may use the console: none lets in whoever sits at this machine (loopback"
-        " only), local asks for an account made with 'fabpilot accounts add', oidc asks the identity"
-        " provider.",
+        " only), local asks for an account made with 'fabpilot accounts add', oidc asks the"
+        " identity provider.",
     )
     console_url: str = Field(
         default="",

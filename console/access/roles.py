@@ -1,4 +1,4 @@
-"""Roles and rights: the one table of who may do what; docs/security.md shows it, a test compares."""
+"""Roles and rights: the one table of who may do what. docs/security.md shows it, a test agrees."""
 
 from enum import StrEnum
 

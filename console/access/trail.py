@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, RowMapping, func, select
 
 from console import tables
 from console.upsert import next_numbers
@@ -155,10 +155,10 @@ def _digest_of_old(connection: Connection) -> str:
     return hasher.hexdigest()
 
 
-def _digest(previous: str, row: Mapping[str, Any]) -> str:
+def _digest(previous: str, row: Mapping[str, Any] | RowMapping) -> str:
     return hashlib.sha256(previous.encode() + _encoded(row)).hexdigest()
 
 
-def _encoded(row: Mapping[str, Any]) -> bytes:
+def _encoded(row: Mapping[str, Any] | RowMapping) -> bytes:
     # JSON of a list: unlike texts put one after the other, it says where each ends.
     return json.dumps([row[name] for name in _FIELDS], ensure_ascii=False).encode()

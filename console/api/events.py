@@ -1,7 +1,7 @@
 """What changed, as server-sent events: numbered, so that a browser that was away misses nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -87,8 +87,10 @@ async def _told(request: Request, services: Services, seen: int) -> AsyncIterato
     feed.listeners += 1
     try:
         while not feed.closed:
-            found: Sequence[Change] | None = feed.since(seen)
-            if found is None:
+            recent = feed.since(seen)
+            if recent is not None:
+                found = recent
+            else:
                 found, gap = await asyncio.to_thread(_read, services, seen)
                 if gap:
                     yield f"event: reset\ndata: {{}}\nid: {found[0].number - 1}\n\n".encode()

@@ -51,7 +51,7 @@ def verify(
 
     For example:
 
-      fabpilot audit verify --expect 1041:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      fabpilot audit verify --expect "$(cat head.txt)"
     """
     with _looking() as connection:
         verdict = verify_chain(connection, expect)
