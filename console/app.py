@@ -9,11 +9,11 @@ from fastapi import FastAPI, Request, Response
 from starlette.staticfiles import StaticFiles
 
 from console import pages, problems, rendering
-from console.access import login
+from console.access import admin, login
 from console.access.door import Door
 from console.access.identity import identity_of
 from console.access.roles import Right
-from console.api import alerts, events, system, upkeep, wafers
+from console.api import accounts, alerts, events, system, upkeep, wafers
 from console.deps import ConsoleDeps
 from console.metrics import exposition
 from console.page_cache import PageCache
@@ -69,9 +69,13 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
     app.add_middleware(Door, access=deps.access, keeper=services.keeper, limits=services.limits)
     app.add_middleware(Guard, allowed_hosts=tuple(deps.allowed_hosts), secure=deps.access.secure)
     problems.install(app, rendering.problem_page)
-    for router in (*(part.router for part in (alerts, events, system, upkeep, wafers)), login.api):
+    for router in (
+        *(part.router for part in (accounts, alerts, events, system, upkeep, wafers)),
+        login.api,
+    ):
         app.include_router(router)
     app.include_router(login.router)
+    app.include_router(admin.router)
     app.include_router(pages.router)
 
     @app.get("/livez", include_in_schema=False)

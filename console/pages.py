@@ -253,7 +253,7 @@ def action_list(
             actions=alerts.list_actions(
                 connection, status=status, limit=_ROWS_A_PAGE, offset=offset
             ),
-            audit=overview.audit_trail(connection, _ROWS_A_PAGE, 0),
+            audit=overview.audit_trail(connection, _ROWS_A_PAGE, 0, decisions=True),
             chosen=status,
         )
 

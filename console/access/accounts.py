@@ -4,6 +4,7 @@ import re
 import threading
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -89,14 +90,17 @@ def hash_password(password: str) -> str:
         return _hasher.hash(password)
 
 
-_NOBODY = PasswordHasher().hash("nobody has this password")
+@cache
+def _nobody() -> str:
+    """A hash that no password fits, made once, with the same parameters."""
+    return _hasher.hash("nobody has this password")
 
 
 def password_fits(stored: str, password: str) -> bool:
     """Whether the password is the one hashed; as slow for an account that is not there ('')."""
     with _turns:
         try:
-            _hasher.verify(stored or _NOBODY, password)
+            _hasher.verify(stored or _nobody(), password)
         except (VerificationError, InvalidHashError):
             return False
     return bool(stored)

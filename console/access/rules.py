@@ -24,6 +24,8 @@ NAMED: tuple[tuple[str, str, Right], ...] = (
     ("POST", r"/api/v1/wafers/.+/label", Right.LABEL),
     ("POST", r"/api/v1/dead-letters/.+/replay", Right.REPLAY),
     ("POST", r"/api/v1/automation(/.*)?", Right.SWITCH),
+    ("POST", r"/api/v1/accounts/[^/]+", Right.MANAGE),
+    ("POST", r"/api/v1/tokens/[^/]+/revoke", Right.MANAGE),
 )
 _COMPILED = [(method, re.compile(pattern), right) for method, pattern, right in NAMED]
 

@@ -13,6 +13,7 @@ from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
 from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_frontier import frontier
+from fabpilot.commands.bench_fuzz import fuzz
 from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_model import model_
 from fabpilot.commands.bench_realism import realism
@@ -162,5 +163,6 @@ def register(app: typer.Typer) -> None:
     bench.command("realism")(realism)
     bench.command("unknown")(unknown)
     bench.command("labels")(labels)
+    bench.command("fuzz")(fuzz)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")
