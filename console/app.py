@@ -17,7 +17,7 @@ from console.api import accounts, alerts, events, system, upkeep, wafers
 from console.deps import ConsoleDeps
 from console.metrics import exposition
 from console.page_cache import PageCache
-from console.security import Guard
+from console.security import BODY_S, Guard
 from console.services import Services, Using
 
 __all__ = ["create_app"]
@@ -67,7 +67,12 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
     # The last one added is the first that a request meets.
     app.add_middleware(PageCache, feed=services.feed)
     app.add_middleware(Door, access=deps.access, keeper=services.keeper, limits=services.limits)
-    app.add_middleware(Guard, allowed_hosts=tuple(deps.allowed_hosts), secure=deps.access.secure)
+    app.add_middleware(
+        Guard,
+        allowed_hosts=tuple(deps.allowed_hosts),
+        secure=deps.access.secure,
+        body_s=BODY_S,
+    )
     problems.install(app, rendering.problem_page)
     for router in (
         *(part.router for part in (accounts, alerts, events, system, upkeep, wafers)),

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.problems import problem
 
-__all__ = ["MAX_BODY_BYTES", "Guard"]
+__all__ = ["BODY_S", "MAX_BODY_BYTES", "Guard"]
 
 _log = structlog.get_logger(__name__)
 
@@ -39,8 +39,8 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _HSTS = "max-age=31536000"
-# A body of so few bytes comes in one piece; whoever sends it byte by byte is cut off.
-_BODY_S = 10.0
+BODY_S = 10.0
+"""A body of so few bytes comes in one piece; whoever sends it byte by byte is cut off."""
 # Of an address, in the log.
 _SHOWN = 200
 
@@ -61,7 +61,7 @@ class Guard:
         allowed_hosts: Sequence[str] = (),
         *,
         secure: bool = False,
-        body_s: float = _BODY_S,
+        body_s: float = BODY_S,
     ) -> None:
         self._app = app
         self._body_s = body_s

@@ -75,11 +75,11 @@ class Door:
             return
         headers = Headers(scope=scope)
         identity = await self._identity(headers)
+        state["identity"] = identity or Identity()
         refusal = None if is_public(scope["path"]) else self._refusal(scope, headers, identity)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        state["identity"] = identity or Identity()
         spoken = speaking.set(state["identity"].name)
         try:
             await self._app(scope, receive, send)
