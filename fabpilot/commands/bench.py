@@ -11,6 +11,7 @@ from fabpilot.benchmarks.latency import measure_latency
 from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
+from fabpilot.commands.bench_console import console
 from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_frontier import frontier
 from fabpilot.commands.bench_fuzz import fuzz
@@ -163,6 +164,7 @@ def register(app: typer.Typer) -> None:
     bench.command("realism")(realism)
     bench.command("unknown")(unknown)
     bench.command("labels")(labels)
+    bench.command("console")(console)
     bench.command("fuzz")(fuzz)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")
