@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from console.queries.overview import changes_after, last_change
 
-__all__ = ["Change", "Feed"]
+__all__ = ["SLOW_TOPICS", "Change", "Feed"]
 
 _log = structlog.get_logger(__name__)
 
@@ -23,23 +23,29 @@ _LOOK_EVERY_S = 0.25
 _KEPT = 4_000
 
 
+SLOW_TOPICS = frozenset({"wafers", "equipment"})
+"""What a fab never stops telling: a page shows it within two seconds (console/static/live.js)."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One change, and how it is told.
 
     Attributes:
         number: in the order of commits.
+        topic: what it is about.
         told: as a server-sent event, UTF-8; encoded once for all who hear it.
     """
 
     number: int
+    topic: str
     told: bytes
 
     @classmethod
     def of(cls, number: int, topic: str, subject: str) -> "Change":
         """A change as it stands in the database."""
         data = json.dumps({"subject": subject}, ensure_ascii=False)
-        return cls(number, f"id: {number}\nevent: {topic}\ndata: {data}\n\n".encode())
+        return cls(number, topic, f"id: {number}\nevent: {topic}\ndata: {data}\n\n".encode())
 
 
 class Feed:
@@ -52,6 +58,7 @@ class Feed:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._latest = 0
+        self._urgent = 0
         self._recent: deque[Change] = deque(maxlen=_KEPT)
         self._complete_after = 0
         self._changed = asyncio.Condition()
@@ -70,6 +77,11 @@ class Feed:
     def latest(self) -> int:
         """The number of the latest change that was told."""
         return self._latest
+
+    @property
+    def latest_urgent(self) -> int:
+        """The number of the latest change that was told and that people wait for."""
+        return self._urgent
 
     def start(self) -> None:
         """Begin to look; call it inside the event loop."""
@@ -146,5 +158,7 @@ class Feed:
             self._recent.clear()
             self._complete_after = found[0].number - 1
         self._recent.extend(found)
+        urgent = [change.number for change in found if change.topic not in SLOW_TOPICS]
+        self._urgent = urgent[-1] if urgent else self._urgent
         self._latest = found[-1].number
         self._complete_after = max(self._complete_after, self._recent[0].number - 1)

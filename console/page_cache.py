@@ -1,4 +1,4 @@
-"""Pages that many look at are made once: for so long as nothing changed, and a second at most.
+"""Pages that many look at are made once: while nothing urgent changed, and a second at most.
 
 Two hundred people who watch the same page ask for it again at every change. What differs between
 them (a name, a token) is put into the finished page.
@@ -35,8 +35,9 @@ class PageCache:
     """ASGI middleware, behind the door: pages by address, language, theme and rights.
 
     Whoever is told of a change (`Feed`) and then asks gets a page that shows it: the number of the
-    latest change told is part of what a page is kept by. Whoever changed something themselves gets
-    a new page at once.
+    latest change that people wait for is part of what a page is kept by. For what a fab never stops
+    telling, pages ask two seconds after they were told, and what is kept is younger than that.
+    Whoever changed something themselves gets a new page at once.
 
     Args:
         app: makes the pages.
@@ -79,7 +80,7 @@ class PageCache:
             _said(headers, "fabpilot_theme"),
             identity.role,
             identity.rights,
-            self._feed.latest,
+            self._feed.latest_urgent,
         )
         until, page = self._pages.get(key, (0.0, None))
         if page is None or self._clock() >= until:

@@ -1,4 +1,4 @@
-"""Knows who is at the door: looks sessions and tokens up, and remembers them for two seconds."""
+"""Knows who is at the door: looks sessions and tokens up, and remembers them for five seconds."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 # A page asks for itself, its scripts and its pictures within this time. A session that is ended in
 # another process, or a token that is revoked, goes on for so long at most.
-_REMEMBER_S = 2.0
+_REMEMBER_S = 5.0
 _REMEMBERED = 10_000
 # Longer than any secret of ours; anything beyond is not looked up.
 _LONGEST = 200

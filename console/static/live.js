@@ -6,10 +6,15 @@ import { age } from "./strings.js";
 
 // Changes come in bursts; a page that redraws more often than this is not read any faster. It is
 // counted from the first change of a burst: a fab that never pauses must not keep the page old.
+// What it never stops telling may wait longer; two seconds are also more than a page is kept for
+// (console/page_cache.py), so that what was told is in it.
 const SETTLE_MS = 400;
+const SLOW_MS = 2000;
+const SLOW = new Set(["wafers", "equipment"]);
 
 let pending = new Set();
 let timer = 0;
+let due = 0;
 let busy = false;
 let receivedAt = performance.now();
 
@@ -81,7 +86,11 @@ async function refresh(hydrate) {
 }
 
 function schedule(hydrate, after = SETTLE_MS) {
-  timer ||= setTimeout(() => refresh(hydrate), after);
+  const then = performance.now() + after;
+  if (timer && due <= then) return;
+  clearTimeout(timer);
+  due = then;
+  timer = setTimeout(() => refresh(hydrate), after);
 }
 
 function tick() {
@@ -96,7 +105,7 @@ export function goLive(hydrate) {
   remember(document);
   const lost = document.getElementById("connection");
   const stream = new EventSource(`/api/v1/events?after=${document.body.dataset.change}`);
-  const changed = (topic) => { pending.add(topic); if (!busy) schedule(hydrate); };
+  const changed = (topic) => { pending.add(topic); if (!busy) schedule(hydrate, SLOW.has(topic) ? SLOW_MS : SETTLE_MS); };
   for (const topic of ["alerts", "actions", "wafers", "equipment", "labels", "health"]) {
     stream.addEventListener(topic, () => changed(topic));
   }

@@ -16,7 +16,7 @@ from fabpilot.health import Cached, health_of, registered_models
 from fabpilot.output import err
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
-from fabpilot.wiring import open_site_log, sites
+from fabpilot.wiring import open_site_log, share_interpreter, sites
 from streaming.database import open_engine
 
 __all__ = ["register"]
@@ -77,6 +77,7 @@ def serve(
         )
         first_admin(settings, engine)
         server = ConsoleServer(create_app(deps), host=host, port=port, tls=tls_of(settings))
+        share_interpreter()
         thread = threading.Thread(target=server.run, name="console", daemon=True)
         thread.start()
         while not server.started:
