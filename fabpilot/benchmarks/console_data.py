@@ -24,7 +24,6 @@ _START_MS = 1_700_000_000_000
 # A page of alerts, some of them with a proposed action.
 _ALERTS = 12
 _BATCH = 400
-_MODEL = {"model_name": "wafer-map", "model_version": "1", "model_sha256": "5f" * 32}
 
 
 @dataclass(frozen=True)
@@ -168,5 +167,7 @@ def _prediction(wafer: WaferMap, rng: np.random.Generator) -> Prediction:
         heatmap=Array.of((255 * rng.random((16, 16))).astype(np.uint8)),
         embedding=Array.of(rng.normal(0, 1, 32).astype(np.float32)),
         provider="CPUExecutionProvider",
-        **_MODEL,
+        model_name="wafer-map",
+        model_version="1",
+        model_sha256="5f" * 32,
     )

@@ -119,6 +119,7 @@ class _Seen:
     told: dict[str, float] = field(default_factory=dict)
     heard: list[dict[str, float]] = field(default_factory=list)
     measuring: bool = False
+    peak_mb: float = 0.0
 
     def note(self, kind: list[float], began: float, status: int) -> None:
         if self.measuring:
@@ -267,7 +268,7 @@ async def _measured(
         for headers, heard in zip(people, seen.heard, strict=True)
     ]
     tasks += [asyncio.create_task(_program(port, headers, seen)) for headers in programs]
-    peak = asyncio.create_task(_peak(pid))
+    peak = asyncio.create_task(_peak(pid, seen))
     await asyncio.sleep(_WARM_UP_S)
     seen.measuring = True
     cpu, load = _cpu_s(pid), time.process_time()
@@ -315,7 +316,7 @@ async def _measured(
         empty_per_s=len(idle) / sum(idle),
         ratio=page[1] / empty[0],
         rss_before_mb=before_mb,
-        rss_peak_mb=max([before_mb, *_PEAK]),
+        rss_peak_mb=seen.peak_mb,
         rss_after_mb=_rss_mb(pid),
         console_cpu=cores,
         load_cpu=ours,
@@ -415,13 +416,9 @@ async def _fab(log: Log, events_per_s: float) -> None:
         await asyncio.sleep(max(0.0, began + portion / events_per_s - time.perf_counter()))
 
 
-_PEAK: list[float] = []
-
-
-async def _peak(pid: int) -> None:
-    _PEAK.clear()
+async def _peak(pid: int, seen: _Seen) -> None:
     while True:
-        _PEAK.append(_rss_mb(pid))
+        seen.peak_mb = max(seen.peak_mb, _rss_mb(pid))
         await asyncio.sleep(0.5)
 
 
@@ -430,7 +427,8 @@ def _missed(seen: _Seen) -> int:
 
 
 def _ms(seconds: list[float], *percentiles: float) -> list[float]:
-    return (1000 * np.percentile(seconds or [float("nan")], percentiles)).tolist()
+    found = 1000 * np.percentile(seconds or [float("nan")], percentiles)
+    return [float(one) for one in found]
 
 
 def _rss_mb(pid: int) -> float:
