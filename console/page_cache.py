@@ -1,7 +1,7 @@
 """Pages that many look at are made once: while nothing urgent changed, and a second at most.
 
 Two hundred people who watch the same page ask for it again at every change. What differs between
-them (a name, a token) is put into the finished page.
+them (a name, a role, a token) is put into the finished page.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.access.identity import OPEN, Identity
+from console.access.roles import Right
 from console.access.rules import is_public
 from console.feed import Feed
 from console.rendering import personal
@@ -78,8 +79,10 @@ class PageCache:
             _said(headers, "fabpilot_lang"),
             headers.get("accept-language", "")[:2],
             _said(headers, "fabpilot_theme"),
-            identity.role,
-            identity.rights,
+            bool(identity.name),
+            # What a page shows to some only: the rest of the role is put in afterwards.
+            identity.may(Right.MANAGE),
+            identity.may(Right.AUDIT),
             self._feed.latest_urgent,
         )
         until, page = self._pages.get(key, (0.0, None))

@@ -28,7 +28,9 @@ PAGES = ("now", "wafers", "equipment", "models", "actions", "health")
 _THEMES = ("light", "dark")
 # Stand in a shared page for what is one person's. Drawn anew by every process, so that nobody can
 # write them into a comment.
-_PERSON, _CSRF = (f"{name}-{secrets.token_hex(16)}" for name in ("person", "csrf"))
+_PERSON, _CSRF, _ROLE, _ROLE_NAME = (
+    f"{name}-{secrets.token_hex(16)}" for name in ("person", "csrf", "role", "role-name")
+)
 
 
 @cache
@@ -143,6 +145,8 @@ def render(
             me=me,
             csrf=_CSRF if shared else me.csrf,
             person=_PERSON if shared else _person(request),
+            role=_ROLE if shared else me.role or "open",
+            role_name=_ROLE_NAME if shared else strings(f"role.{me.role}"),
             languages=LANGUAGES,
             change=last_change(connection),
             static=f"v={_static_version()}",
@@ -167,10 +171,17 @@ def _person(request: Request) -> str:
 
 
 def personal(scope: Scope, page: bytes) -> bytes:
-    """A shared page with the name and the token of whoever asked."""
+    """A shared page with the name, the role and the token of whoever asked."""
     request = Request(scope)
-    person, csrf = escape(_person(request)), escape(identity_of(request).csrf)
-    return page.replace(_PERSON.encode(), person.encode()).replace(_CSRF.encode(), csrf.encode())
+    me = identity_of(request)
+    for mark, text in (
+        (_PERSON, escape(_person(request))),
+        (_CSRF, me.csrf),
+        (_ROLE_NAME, escape(strings_of(request)(f"role.{me.role}"))),
+        (_ROLE, me.role or "open"),
+    ):
+        page = page.replace(mark.encode(), text.encode())
+    return page
 
 
 def plain_page(request: Request, template: str, status: int, **context: Any) -> Response:

@@ -10,6 +10,8 @@ import { age } from "./strings.js";
 // (console/page_cache.py), so that what was told is in it.
 const SETTLE_MS = 400;
 const SLOW_MS = 2000;
+// Two hundred pages that all hear of an alert need not all ask in the same instant.
+const SPREAD_MS = 300;
 const SLOW = new Set(["wafers", "equipment"]);
 
 let pending = new Set();
@@ -86,6 +88,7 @@ async function refresh(hydrate) {
 }
 
 function schedule(hydrate, after = SETTLE_MS) {
+  after += Math.random() * SPREAD_MS;
   const then = performance.now() + after;
   if (timer && due <= then) return;
   clearTimeout(timer);

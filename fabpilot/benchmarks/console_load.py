@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,7 @@ from streaming.log import Log
 __all__ = ["ConsoleBench", "measure_console"]
 
 # As in console/static/live.js: how long a page waits for more before it asks.
-_SETTLE_S, _SLOW_S = 0.4, 2.0
+_SETTLE_S, _SLOW_S, _SPREAD_S = 0.4, 2.0, 0.3
 _WARM_UP_S = 3.0
 _ALERT_EVERY_S = 2.0
 # What a program asks in turn, and how often.
@@ -337,6 +338,7 @@ async def _viewer(
 ) -> None:
     """A page in a browser: it listens, and asks for itself again after a change."""
     changed, urgent = asyncio.Event(), asyncio.Event()
+    chance = random.Random(headers["cookie"])
     browser = Connection(port, {**headers, "accept": "text/html", "x-fabpilot-live": "1"})
 
     async def watch() -> None:
@@ -365,7 +367,7 @@ async def _viewer(
                 watching.result()
             with suppress(TimeoutError):
                 await asyncio.wait_for(urgent.wait(), _SLOW_S - _SETTLE_S)
-            await asyncio.sleep(_SETTLE_S)
+            await asyncio.sleep(_SETTLE_S + chance.uniform(0.0, _SPREAD_S))
             changed.clear()
             urgent.clear()
     finally:
