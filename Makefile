@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types imports check schemas screenshot bench kafka \
+.PHONY: help setup demo test lint format types imports check audit schemas screenshot bench kafka \
 	kafka-cluster kafka-secure kafka-stop secrets check-compose clean
 
 help: ## List what a person does here
@@ -42,6 +42,9 @@ imports: $(STAMP) ## Which package may import which
 	$(BIN)/lint-imports
 
 check: lint types imports test ## All of the above
+
+audit: $(STAMP) ## Known vulnerabilities of what is installed, and a bill of materials (needs the index)
+	@$(BIN)/python deploy/audit.py
 
 schemas: $(STAMP) ## Write the JSON Schemas of all events to docs/schemas
 	$(BIN)/python -m contracts.schemas docs/schemas

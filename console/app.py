@@ -5,14 +5,19 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from starlette.staticfiles import StaticFiles
 
 from console import pages, problems, rendering, steering_pages
-from console.api import alerts, events, export, steering, system, upkeep, wafers
+from console.access import admin, login
+from console.access.door import Door
+from console.access.identity import identity_of
+from console.access.roles import Right
+from console.api import accounts, alerts, events, export, steering, system, upkeep, wafers
 from console.deps import ConsoleDeps
 from console.metrics import exposition
-from console.security import Guard
+from console.page_cache import PageCache
+from console.security import BODY_S, Guard
 from console.services import Services, Using
 
 __all__ = ["create_app"]
@@ -59,18 +64,36 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.services = services
-    app.add_middleware(Guard, allowed_hosts=tuple(deps.allowed_hosts))
+    # The last one added is the first that a request meets.
+    app.add_middleware(PageCache, feed=services.feed)
+    app.add_middleware(Door, access=deps.access, keeper=services.keeper, limits=services.limits)
+    app.add_middleware(
+        Guard,
+        allowed_hosts=tuple(deps.allowed_hosts),
+        secure=deps.access.secure,
+        body_s=BODY_S,
+    )
     problems.install(app, rendering.problem_page)
     # Steering before wafers: its address of a wafer's risks is the longer one.
-    for part in (alerts, events, export, steering, system, upkeep, wafers):
+    for part in (accounts, alerts, events, export, steering, system, upkeep, wafers):
         app.include_router(part.router)
+    app.include_router(login.api)
+    app.include_router(login.router)
+    app.include_router(admin.router)
     app.include_router(steering_pages.router)
     app.include_router(pages.router)
 
+    @app.get("/livez", include_in_schema=False)
+    async def livez() -> Response:
+        """For the orchestrator: 200 while the process answers."""
+        return Response("ok\n")
+
     @app.get("/healthz", include_in_schema=False)
-    def healthz(services: Using) -> Response:
+    def healthz(request: Request, services: Using) -> Response:
         """For the orchestrator: 200 while the console can do its work."""
         reason = services.ready()
+        if reason and not identity_of(request).may(Right.LOOK):
+            reason = "not ready; the Health page and the console's log say why"
         return problems.problem(503, reason) if reason else Response("ok\n")
 
     @app.get("/metrics", include_in_schema=False)

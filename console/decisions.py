@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from console import tables
+from console.access.trail import append
 from console.queries.alerts import fab_now_ms, state_of
 from console.snapshots import action_rows, decision_rows, label_rows
 from console.steering_rows import switch_rows
@@ -153,7 +154,7 @@ def decide_alert(
     )
     # 3. State, audit and event, all or none.
     write(connection, decision_rows(event, now_ms))
-    _audit(
+    append(
         connection,
         now_ms,
         by,
@@ -201,7 +202,7 @@ def decide_action(
         comment=comment,
     )
     write(connection, action_rows(event, now_ms))
-    _audit(
+    append(
         connection,
         now_ms,
         by,
@@ -246,7 +247,7 @@ def switch_automation(
         reason=reason,
     )
     write(connection, switch_rows(event, now_ms))
-    _audit(
+    append(
         connection,
         now_ms,
         by,
@@ -307,7 +308,7 @@ def label_wafer(
         comment=comment,
     )
     write(connection, label_rows(event))
-    _audit(
+    append(
         connection,
         now_ms,
         by,
@@ -344,7 +345,7 @@ def replay_dead_letter(
     )
     if claimed.rowcount != 1:
         raise ConflictError("this record has been replayed already, or is no longer stored")
-    _audit(
+    append(
         connection,
         now_ms,
         by,
@@ -357,27 +358,3 @@ def replay_dead_letter(
     message = Message(letter.source_topic, letter.source_key, letter.value, letter.source_headers)
     enqueue_messages(connection, OUTBOX, [message])
     announce(connection, [("health", letter.site)])
-
-
-def _audit(
-    connection: Connection,
-    now_ms: int,
-    who: str,
-    what: str,
-    subject: str,
-    why: str,
-    *,
-    before: dict[str, str | int],
-    after: dict[str, str | int],
-) -> None:
-    connection.execute(
-        tables.audit.insert().values(
-            time_ms=now_ms,
-            who=who,
-            what=what,
-            subject=subject,
-            why=why,
-            before=json.dumps(before),
-            after=json.dumps(after),
-        )
-    )

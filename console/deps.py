@@ -6,6 +6,7 @@ from typing import Literal
 
 from sqlalchemy import Engine
 
+from console.access.policy import Access
 from contracts.clock import Clock, SystemClock
 from streaming.log import Log
 
@@ -102,6 +103,7 @@ class ConsoleDeps:
         clock: the wall clock people live by; the fab's clock comes with the events.
         version: of fabpilot.
         allowed_hosts: names this console may be called by besides the loopback ones.
+        access: how people are let in; without a word, whoever sits at this machine.
     """
 
     engine: Engine
@@ -112,3 +114,4 @@ class ConsoleDeps:
     clock: Clock = field(default_factory=SystemClock)
     version: str = ""
     allowed_hosts: Sequence[str] = ()
+    access: Access = field(default_factory=Access)

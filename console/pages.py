@@ -275,7 +275,7 @@ def action_list(
                 connection, status=status, verdict=verdict, limit=_ROWS_A_PAGE, offset=offset
             ),
             switches=automation.switches(connection, _SWITCHES),
-            audit=overview.audit_trail(connection, _ROWS_A_PAGE, 0),
+            audit=overview.audit_trail(connection, _ROWS_A_PAGE, 0, decisions=True),
             chosen=status,
             verdict=verdict,
         )

@@ -1,7 +1,8 @@
 """Errors as problem documents (RFC 9457): what happened and what to do, never a traceback."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -24,12 +25,15 @@ _STATUS = ((ConflictError, 409), (MissingError, 404), (DataError, 422))
 _log = structlog.get_logger(__name__)
 
 
-def problem(status: int, detail: str, **more: object) -> JSONResponse:
+def problem(
+    status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: object
+) -> JSONResponse:
     """A problem document."""
     title = HTTPStatus(status).phrase
     return JSONResponse(
         {"type": "about:blank", "title": title, "status": status, "detail": detail, **more},
         status_code=status,
+        headers=headers,
         media_type="application/problem+json",
     )
 
@@ -37,7 +41,7 @@ def problem(status: int, detail: str, **more: object) -> JSONResponse:
 def install(app: FastAPI, page: AsPage) -> None:
     """Answer every error of `app` with a problem document, or with a page where a person looks."""
 
-    def answer(request: Request, status: int, detail: str, **more: object) -> Response:
+    def answer(request: Request, status: int, detail: str, **more: Any) -> Response:
         wants_page = "text/html" in request.headers.get("accept", "")
         if wants_page and not request.url.path.startswith("/api/"):
             return page(request, status, detail)

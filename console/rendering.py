@@ -2,8 +2,10 @@
 
 import hashlib
 import math
+import secrets
 from collections.abc import Iterable, Sequence
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -15,19 +17,26 @@ from markupsafe import Markup
 from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Scope
 
+from console.access.identity import identity_of
 from console.queries.overview import last_change
 from console.services import Services, strings_of
 from console.steering_views import RiskStep
 from console.strings import LANGUAGES, Strings
 from console.times import clock_time, full_time
 
-__all__ = ["problem_page", "render", "warm_up"]
+__all__ = ["personal", "plain_page", "problem_page", "render", "warm_up"]
 
 PAGES = ("now", "wafers", "equipment", "models", "actions", "health")
 # Groups of strings that scripts use; most of them are for scripts alone.
 _IN_SCRIPTS = ("js.", "rule.", "chart.", "r2r.")
 _THEMES = ("light", "dark")
+# Stand in a shared page for what is one person's. Drawn anew by every process, so that nobody can
+# write them into a comment.
+_PERSON, _CSRF, _ROLE, _ROLE_NAME = (
+    f"{name}-{secrets.token_hex(16)}" for name in ("person", "csrf", "role", "role-name")
+)
 
 
 @cache
@@ -156,6 +165,8 @@ def render(
 ) -> Response:
     """The page made of `template`, with what every page needs."""
     theme = request.cookies.get("fabpilot_theme", "")
+    shared = getattr(request.state, "shared", False)
+    me = identity_of(request)
     strip = services.strip(connection)
     times = _Times(services, strings)
 
@@ -176,7 +187,11 @@ def render(
             pages=PAGES,
             title=title,
             theme=theme if theme in _THEMES else "",
-            person=_cookie_text(request, "fabpilot_name"),
+            me=me,
+            csrf=_CSRF if shared else me.csrf,
+            person=_PERSON if shared else _person(request),
+            role=_ROLE if shared else me.role or "open",
+            role_name=_ROLE_NAME if shared else strings(f"role.{me.role}"),
             languages=LANGUAGES,
             change=last_change(connection),
             static=f"v={_static_version()}",
@@ -196,16 +211,42 @@ def render(
     return response
 
 
-def _cookie_text(request: Request, name: str) -> str:
-    return unquote(request.cookies.get(name, ""))[:80]
+def _person(request: Request) -> str:
+    """The account, or without accounts the name that was typed."""
+    typed = unquote(request.cookies.get("fabpilot_name", ""))[:80]
+    return identity_of(request).name or typed
+
+
+def personal(scope: Scope, page: bytes) -> bytes:
+    """A shared page with the name, the role and the token of whoever asked."""
+    request = Request(scope)
+    me = identity_of(request)
+    for mark, text in (
+        (_PERSON, escape(_person(request))),
+        (_CSRF, me.csrf),
+        (_ROLE_NAME, escape(strings_of(request)(f"role.{me.role}"))),
+        (_ROLE, me.role or "open"),
+    ):
+        page = page.replace(mark.encode(), text.encode())
+    return page
+
+
+def plain_page(request: Request, template: str, status: int, **context: Any) -> Response:
+    """A page that stands alone and needs no database, which may be what went wrong."""
+    html = (
+        _environment()
+        .get_template(template)
+        .render(
+            t=strings_of(request),
+            status=status,
+            static=f"v={_static_version()}",
+            languages=LANGUAGES,
+            **context,
+        )
+    )
+    return HTMLResponse(html, status_code=status, headers={"cache-control": "no-store"})
 
 
 def problem_page(request: Request, status: int, detail: str) -> Response:
-    """What went wrong, for a person; it needs no database, which may be what went wrong."""
-    strings = strings_of(request)
-    html = (
-        _environment()
-        .get_template("problem.html")
-        .render(t=strings, status=status, detail=detail, static=f"v={_static_version()}")
-    )
-    return HTMLResponse(html, status_code=status, headers={"cache-control": "no-store"})
+    """What went wrong, for a person."""
+    return plain_page(request, "problem.html", status, detail=detail)

@@ -1,10 +1,12 @@
 """Who may talk to the console, and what browsers may do with its pages.
 
-There are no accounts yet, so two doors are shut by other means: a foreign web page cannot read the
-console through a name that it points at the loopback address (DNS rebinding), since only known
-names are answered; and it cannot post to the console, since browsers say where a post comes from.
+With accounts or without, two doors are shut here: a foreign web page cannot read the console
+through a name that it points at the loopback address (DNS rebinding), since only known names are
+answered; and it cannot post to the console, since browsers say where a post comes from. Who may do
+what is for `console.access.door`, behind this.
 """
 
+import asyncio
 import traceback
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.problems import problem
 
-__all__ = ["MAX_BODY_BYTES", "Guard"]
+__all__ = ["BODY_S", "MAX_BODY_BYTES", "Guard"]
 
 _log = structlog.get_logger(__name__)
 
@@ -25,15 +27,22 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
     "content-security-policy": (
-        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
-        " form-action 'self'; frame-ancestors 'none'"
+        # Nothing inline, nothing from elsewhere: a name with a script in it stays a name.
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+        " connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_HSTS = "max-age=31536000"
+BODY_S = 10.0
+"""A body of so few bytes comes in one piece; whoever sends it byte by byte is cut off."""
+# Of an address, in the log.
+_SHOWN = 200
 
 
 class Guard:
@@ -42,10 +51,21 @@ class Guard:
     Args:
         app: what it stands before.
         allowed_hosts: names to answer to besides the loopback ones, without a port.
+        secure: browsers reach us by TLS, and shall remember that.
+        body_s: within which a body must have come.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Sequence[str] = (),
+        *,
+        secure: bool = False,
+        body_s: float = BODY_S,
+    ) -> None:
         self._app = app
+        self._body_s = body_s
+        self._headers = _HEADERS | ({"strict-transport-security": _HSTS} if secure else {})
         self._hosts = _LOOPBACK | {host.lower() for host in allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,8 +77,11 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
+                if scope["path"].startswith("/api/"):
+                    headers.setdefault("cache-control", "no-store")
+                _note(scope, message["status"])
             await send(message)
 
         refusal = self._refusal(scope["method"], Headers(scope=scope))
@@ -66,10 +89,18 @@ class Guard:
             await problem(*refusal)(scope, receive, send_guarded)
             return
         if scope["method"] not in _SAFE_METHODS:
-            body = await _body(receive)
+            try:
+                async with asyncio.timeout(self._body_s):
+                    body = await _body(receive)
+            except TimeoutError:
+                text = f"the request did not come to an end within {self._body_s:g} s"
+                answer = problem(408, text, headers={"connection": "close"})
+                await answer(scope, receive, send_guarded)
+                return
             if body is None:
                 text = f"a request may have {MAX_BODY_BYTES} bytes"
-                await problem(413, text)(scope, receive, send_guarded)
+                answer = problem(413, text, headers={"connection": "close"})
+                await answer(scope, receive, send_guarded)
                 return
             receive = _Replay(body, receive)
         await self._guarded(scope, receive, send_guarded)
@@ -111,6 +142,23 @@ class Guard:
         if int(_digits(headers.get("content-length", "0"))) > MAX_BODY_BYTES:
             return 413, f"a request may have {MAX_BODY_BYTES} bytes"
         return None
+
+
+def _note(scope: Scope, status: int) -> None:
+    """A line for every request that was refused, and for every one that may have changed some."""
+    refused = status >= 400
+    if not refused and scope["method"] in _SAFE_METHODS:
+        return
+    identity = scope.get("state", {}).get("identity")
+    client = scope.get("client")
+    _log.info(
+        "refused" if refused else "answered",
+        status=status,
+        method=scope["method"][:16],
+        path=scope["path"][:_SHOWN],
+        who=getattr(identity, "name", ""),
+        address=client[0] if client else "?",
+    )
 
 
 def _digits(text: str) -> str:

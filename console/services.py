@@ -11,6 +11,9 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from console import tables
+from console.access.keeper import Keeper
+from console.access.policy import Access, Limits
+from console.access.trip import IdentityProvider
 from console.background import Worker
 from console.dead_letters import follow
 from console.decisions import OUTBOX
@@ -54,6 +57,9 @@ class Services:
         self.zones = {site.name: site.time_zone for site in deps.sites}
         self.reading = read_only(deps.engine)
         self.feed = Feed(self.reading)
+        self.limits = Limits()
+        self.keeper = Keeper(deps.engine, self.reading, deps.access, deps.clock)
+        self.provider = _provider(deps.access)
         self.workers: list[Worker] = []
         self._loop: Worker | None = None
         self._relay: Worker | None = None
@@ -181,6 +187,15 @@ class Services:
             return f"the database does not answer: {type(error).__name__}"
         failed = [f"{worker.name}: {worker.failure}" for worker in self.workers if worker.failure]
         return "; ".join(failed)
+
+
+def _provider(access: Access) -> IdentityProvider | None:
+    if access.oidc is None:
+        return None
+    # Here, because only those who sign in elsewhere need Authlib installed.
+    from console.access.oidc import Provider
+
+    return Provider(access.oidc)
 
 
 def _services(request: Request) -> Services:

@@ -4,6 +4,8 @@ All but `console_audit` can be thrown away and projected again from the log. Nam
 `console_`, because the controller may keep its state in the same database.
 """
 
+from importlib import import_module
+
 from sqlalchemy import (
     DDL,
     BigInteger,
@@ -346,8 +348,11 @@ audit = Table(
     Column("why", Text, nullable=False),
     Column("before", Text, nullable=False),
     Column("after", Text, nullable=False),
+    Column("digest", String(64)),
 )
-"""Who decided what, when and why. Rows are added and never changed; the database refuses more."""
+"""Who decided what, when and why. Rows are added and never changed; the database refuses more.
+
+Only `console.access.trail` adds them: `digest` covers the row and the digest before it."""
 
 _REFUSE = "the audit trail is append-only"
 
@@ -375,6 +380,8 @@ for _verb in ("UPDATE", "DELETE"):
 
 def create_tables(engine: Engine | Connection) -> None:
     """Make the tables that are missing, and the columns that came after the first version."""
+    # These belong to the same metadata, and know the tables here.
+    import_module("console.access.tables")
     make_tables(engine, metadata)
     if isinstance(engine, Engine):
         with engine.begin() as connection:
@@ -385,7 +392,7 @@ def create_tables(engine: Engine | Connection) -> None:
 
 def _add_columns(connection: Connection) -> None:
     """Bring tables of an earlier version up to this one; several processes may do so at once."""
-    for column in (predictions.c.novelty,):
+    for column in (predictions.c.novelty, audit.c.digest):
         table = column.table
         known = {one["name"] for one in inspect(connection).get_columns(table.name)}
         if column.name not in known:

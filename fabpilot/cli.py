@@ -28,6 +28,8 @@ COMMANDS = (
     "retrain",
     "models",
     "backup",
+    "accounts",
+    "audit",
     "bench",
     "doctor",
 )

@@ -1,6 +1,7 @@
 """What the console shows of the models and processes around it."""
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -38,7 +39,10 @@ T = TypeVar("T")
 
 
 class Cached(Generic[T]):
-    """A value that is worked out anew after `seconds` at the earliest.
+    """A value that is worked out anew after `seconds` at the earliest, by one caller at a time.
+
+    The others get what is known meanwhile: working it out may take seconds, and two hundred people
+    may ask at once.
 
     Args:
         work: gives the value; while it raises, the last value stays.
@@ -50,15 +54,20 @@ class Cached(Generic[T]):
         self._value = empty
         self._seconds = seconds
         self._until = 0.0
+        self._working = threading.Lock()
 
     def __call__(self) -> T:
-        """The value, at most `seconds` old."""
-        if time.monotonic() >= self._until:
+        """The value, at most `seconds` old but for the time it takes to work it out."""
+        if time.monotonic() < self._until or not self._working.acquire(blocking=False):
+            return self._value
+        try:
             # A registry that does not answer must not take the pages down; what is shown then is
             # what was known last, and Health says that the registry is away.
             with suppress(FabpilotError, SQLAlchemyError, OSError):
                 self._value = self._work()
             self._until = time.monotonic() + self._seconds
+        finally:
+            self._working.release()
         return self._value
 
 

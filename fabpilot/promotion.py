@@ -6,8 +6,6 @@
 4. `settle`: the decision becomes tags on the version, and the aliases move if it passed.
 """
 
-import getpass
-import os
 import statistics
 import tempfile
 import time
@@ -24,6 +22,7 @@ from contracts.errors import DatasetError, ModelFileError, RegistryError
 from contracts.model_file import TAG_ACCEPTED
 from fabpilot.map_data import load_named_maps, part_of
 from fabpilot.settings import Settings
+from fabpilot.trail import record, this_user
 from models.data import MapSet
 from models.evaluate import decide, predict_all
 from models.evaluate import judge as judge_model
@@ -220,8 +219,8 @@ def settle(
 ) -> Outcome:
     """Write the decision on the version and move the aliases if it passed.
 
-    The tags come first: should the registry fail between the two, a decision without a move is
-    seen and repeated; a move without a decision would go unseen.
+    The audit trail and the tags come first: should the registry fail in between, a decision without
+    a move is seen and repeated; a move without a decision would go unseen.
 
     Args:
         settings: registry.
@@ -261,6 +260,19 @@ def settle(
         # Servers take a version that knows fewer patterns only if a person decided so.
         tags[TAG_ACCEPTED] = f"forced by {by}: {force}"
     uri = settings.mlflow_uri
+    what = {"promoted": "model.promoted", "refused": "model.refused", "forced": "model.forced"}
+    record(
+        settings,
+        by,
+        what[verdict],
+        f"{challenger.name} v{challenger.version}",
+        outcome.reason,
+        before={"champion": champion.version if champion else None},
+        after={
+            "champion": challenger.version if outcome.serves else (champion and champion.version),
+            "sha256": challenger.sha256,
+        },
+    )
     set_tags(uri, challenger.name, challenger.version, tags)
     if outcome.serves:
         before = champion.version if champion else None
@@ -282,16 +294,17 @@ def roll_back(settings: Settings, name: str, *, by: str, reason: str) -> ModelVe
     _open(settings, previous)
     tags = _tags(TAG_ROLLBACK, "served again", by, reason)
     tags[f"{TAG_ROLLBACK}.from"] = str(champion.version) if champion else "none"
+    record(
+        settings,
+        by,
+        "model.rolled_back",
+        f"{name} v{previous.version}",
+        reason,
+        before={"champion": champion.version if champion else None},
+        after={"champion": previous.version, "sha256": previous.sha256},
+    )
     set_tags(uri, name, previous.version, tags)
     return rollback(uri, name, why=f"rolled back to by {by}: {reason}")
-
-
-def this_user() -> str:
-    """Who runs this process, for the record."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user often has no name
-        return f"uid {os.getuid()}"
 
 
 class _Bar:

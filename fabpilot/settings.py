@@ -132,10 +132,61 @@ class Settings(BaseSettings):
     )
     console_host: str = Field(
         default="127.0.0.1",
-        description="Address the console listens on; it has no accounts yet, keep it on loopback.",
+        description="Address the console listens on; anything but loopback needs FABPILOT_AUTH.",
     )
     console_port: int = Field(
         default=8080, ge=0, le=65535, description="Port the console listens on; 0 takes a free one."
+    )
+    auth: Literal["none", "local", "oidc"] = Field(
+        default="none",
+        description="Who may use the console: none lets in whoever sits at this machine (loopback"
+        " only), local asks for an account made with 'fabpilot accounts add', oidc asks the"
+        " identity provider.",
+    )
+    console_url: str = Field(
+        default="",
+        description="How browsers reach the console, such as https://fab.example, where that is not"
+        " by a loopback name. With https, cookies never go without TLS.",
+    )
+    console_tls_cert_file: Path | None = Field(
+        default=None,
+        description="PEM certificate with which the console speaks TLS itself; with the key."
+        " Not needed behind a proxy that does.",
+    )
+    console_tls_key_file: Path | None = Field(
+        default=None, description="PEM key of FABPILOT_CONSOLE_TLS_CERT_FILE."
+    )
+    session_idle_min: float = Field(
+        default=60.0,
+        gt=0,
+        le=24 * 60,
+        description="A session ends after nobody has done anything for so many minutes.",
+    )
+    session_max_h: float = Field(
+        default=12.0,
+        gt=0,
+        le=24 * 31,
+        description="A session ends after so many hours in any case.",
+    )
+    admin_password_file: Path | None = Field(
+        default=None,
+        description="File with a password, as a container's secret: where there is no account at"
+        " all, the console makes the administrator 'admin' with it.",
+    )
+    oidc_issuer: str = Field(
+        default="", description="Address of the identity provider, as it calls itself."
+    )
+    oidc_client_id: str = Field(
+        default="", description="Under which the identity provider knows this console."
+    )
+    oidc_client_secret_file: Path | None = Field(
+        default=None,
+        description="File with the client secret; none for a public client (PKCE is always used).",
+    )
+    oidc_role_claim: str = Field(
+        default="roles",
+        description="Claim of the ID token that names the role: viewer, engineer, operator or"
+        " admin, with or without 'fabpilot-' before it.",
     )
     data: Path = Field(
         default=Path("../shared/data"),
@@ -181,7 +232,16 @@ class Settings(BaseSettings):
         Raises:
             ConfigError: the file cannot be read.
         """
-        return _password(self.database_password_file, "FABPILOT_DATABASE_PASSWORD_FILE")
+        return self.secret("database_password_file")
+
+    def secret(self, name: str) -> str | None:
+        """What the file that the setting `name` names says, without the end of its line.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        path: Path | None = getattr(self, name)
+        return _password(path, _PREFIX + name.upper())
 
     @property
     def mlflow_uri(self) -> str:
@@ -194,7 +254,7 @@ class Settings(BaseSettings):
             ConfigError: the password file cannot be read.
         """
         if self.mlflow_user:
-            password = _password(self.mlflow_password_file, "FABPILOT_MLFLOW_PASSWORD_FILE")
+            password = self.secret("mlflow_password_file")
             os.environ["MLFLOW_TRACKING_USERNAME"] = self.mlflow_user
             os.environ["MLFLOW_TRACKING_PASSWORD"] = password or ""
         return self.mlflow or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from sqlalchemy import select
 
 from console import tables
+from console.access.identity import By
 from console.decisions import AlertVerb, MissingError, Verdict, decide_action, decide_alert
 from console.queries import actions
 from console.queries import alerts as queries
@@ -31,10 +32,7 @@ router = APIRouter(prefix="/api/v1", tags=["alerts and actions"])
 Limit = Annotated[int, Query(ge=1, le=500)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Text = Annotated[str, Query(max_length=200)]
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=80),
-]
+Name = By
 Comment = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
 StateFilter = Literal["open", "all", "new", "acknowledged", "shelved", "resolved", "normal"]
 
@@ -50,7 +48,7 @@ class AlertDecisionIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     decision: AlertVerb
-    by: Name = Field(description="who decides")
+    by: Name = Field(default="", validate_default=True, description="who decides")
     comment: Comment = ""
     hours: float = Field(
         default=0.0, ge=0.0, le=_MAX_SHELF_H, description="how long to shelve, fab time"
@@ -69,7 +67,7 @@ class ActionDecisionIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     decision: Verdict
-    by: Name = Field(description="who decides")
+    by: Name = Field(default="", validate_default=True, description="who decides")
     comment: Comment = ""
 
     @model_validator(mode="after")

@@ -41,7 +41,7 @@ class SwitchIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     automatic: bool
-    by: Name = Field(description="who switches")
+    by: Name = Field(default="", validate_default=True, description="who switches")
     comment: Comment = Field(default="", description="why; off needs none")
 
     @model_validator(mode="after")

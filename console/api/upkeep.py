@@ -29,7 +29,7 @@ class LabelIn(BaseModel):
         max_length=8,
         description="WM-811K names, or new ones of at most 40 letters, digits, ' ', '.', '_', '-'",
     )
-    by: Name
+    by: Name = Field(default="", validate_default=True, description="who says so")
     comment: Comment = ""
 
 
@@ -38,7 +38,7 @@ class ReplayIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: Name
+    by: Name = Field(default="", validate_default=True, description="who says so")
     comment: Comment = ""
 
 

@@ -36,7 +36,8 @@ def list_modules(
     rows = connection.execute(statement).all()
     suspects = _suspects(connection, now_ms)
     through = _through(connection)
-    clock = {row.site: fab_now_ms(connection, row.site, now_ms) for row in rows}
+    places = sorted({row.site for row in rows})
+    clock = {place: fab_now_ms(connection, place, now_ms) for place in places}
     spans = _spans(connection, clock)
     return [
         ModuleView(

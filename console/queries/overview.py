@@ -57,7 +57,7 @@ def strip(
     # ISA-18.2 counts alarms per operator: whoever decided anything this shift is on duty.
     engineers = connection.execute(
         select(func.count(audit.c.who.distinct())).where(
-            audit.c.time_ms > now_ms - SHIFT_HOURS * _HOUR_MS
+            audit.c.time_ms > now_ms - SHIFT_HOURS * _HOUR_MS, *_decisions()
         )
     ).scalar_one()
     return Strip(
@@ -182,17 +182,27 @@ def dead_letter_place(connection: Connection, event_id: str) -> tuple[TopicParti
     return (TopicPartition(row.topic, row.partition), row.offset) if row else None
 
 
+def _decisions() -> list[ColumnElement[bool]]:
+    """Of the audit trail what is about the fab, not about who may see it."""
+    what = tables.audit.c.what
+    return [what.not_like(f"{about}%") for about in ("account.", "login.", "logout", "token.")]
+
+
 def audit_trail(
-    connection: Connection, limit: int, offset: int, subject: str = ""
+    connection: Connection, limit: int, offset: int, subject: str = "", *, decisions: bool = False
 ) -> Page[AuditEntry]:
-    """Who decided what, the latest first."""
+    """Who decided what, the latest first; with `decisions` without logins and accounts."""
     table = tables.audit
     where = [table.c.subject == subject] if subject else []
+    if decisions:
+        where += _decisions()
     total = connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one()
     rows = connection.execute(
         select(table).where(*where).order_by(table.c.id.desc()).limit(limit).offset(offset)
     )
-    items = [AuditEntry(**row._mapping) for row in rows]
+    items = [
+        AuditEntry(**{name: row._mapping[name] for name in AuditEntry.model_fields}) for row in rows
+    ]
     return Page(items=items, total=total, limit=limit, offset=offset)
 
 

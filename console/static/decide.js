@@ -4,6 +4,7 @@ import { say, toast } from "./strings.js";
 
 export function personField() {
   const field = document.getElementById("who");
+  if (field.type === "hidden") return; // the name is the account's
   if (!field.value) field.value = localStorage.getItem("fabpilot_name") ?? "";
   field.addEventListener("input", () => {
     field.closest(".who").classList.remove("missing");
@@ -24,14 +25,21 @@ function person() {
   return name;
 }
 
+// The session has ended: sign in, and come back to this page.
+export function signIn() {
+  location.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+  return false;
+}
+
 export async function decide(url, decision, done = `done.${decision.decision}`) {
   const by = person();
   if (!by) return false;
   const answer = await fetch(url, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", "x-csrf-token": document.body.dataset.csrf },
     body: JSON.stringify({ ...decision, by }),
   }).catch(() => null);
+  if (answer?.status === 401) return signIn();
   if (answer?.ok) {
     toast(say(done));
     document.dispatchEvent(new CustomEvent("fabpilot:changed"));

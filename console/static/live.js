@@ -1,14 +1,22 @@
 // Live without reloading: the server says what changed, the page asks for itself again, and the
 // sections that differ are replaced piece by piece, so that focus, typing and canvases stay.
 
+import { signIn } from "./decide.js";
 import { age } from "./strings.js";
 
 // Changes come in bursts; a page that redraws more often than this is not read any faster. It is
 // counted from the first change of a burst: a fab that never pauses must not keep the page old.
+// What it never stops telling may wait longer; two seconds are also more than a page is kept for
+// (console/page_cache.py), so that what was told is in it.
 const SETTLE_MS = 400;
+const SLOW_MS = 2000;
+// Two hundred pages that all hear of an alert need not all ask in the same instant.
+const SPREAD_MS = 300;
+const SLOW = new Set(["wafers", "equipment", "risks", "charts"]);
 
 let pending = new Set();
 let timer = 0;
+let due = 0;
 let busy = false;
 let receivedAt = performance.now();
 
@@ -59,7 +67,8 @@ async function refresh(hydrate) {
   const wanted = [...document.querySelectorAll("[data-live]")].filter((section) =>
     topics.has("all") || section.dataset.live.split(" ").some((topic) => topics.has(topic)));
   try {
-    const answer = wanted.length ? await fetch(location.href, { headers: { accept: "text/html" } }) : null;
+    const answer = wanted.length ? await fetch(location.href, { headers: { accept: "text/html", "x-fabpilot-live": "1" } }) : null;
+    if (answer?.redirected && new URL(answer.url).pathname === "/login") return signIn();
     if (answer?.ok) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const section of wanted) {
@@ -79,7 +88,12 @@ async function refresh(hydrate) {
 }
 
 function schedule(hydrate, after = SETTLE_MS) {
-  timer ||= setTimeout(() => refresh(hydrate), after);
+  after += Math.random() * SPREAD_MS;
+  const then = performance.now() + after;
+  if (timer && due <= then) return;
+  clearTimeout(timer);
+  due = then;
+  timer = setTimeout(() => refresh(hydrate), after);
 }
 
 function tick() {
@@ -94,7 +108,7 @@ export function goLive(hydrate) {
   remember(document);
   const lost = document.getElementById("connection");
   const stream = new EventSource(`/api/v1/events?after=${document.body.dataset.change}`);
-  const changed = (topic) => { pending.add(topic); if (!busy) schedule(hydrate); };
+  const changed = (topic) => { pending.add(topic); if (!busy) schedule(hydrate, SLOW.has(topic) ? SLOW_MS : SETTLE_MS); };
   for (const topic of ["alerts", "actions", "wafers", "equipment", "risks", "charts", "labels", "health"]) {
     stream.addEventListener(topic, () => changed(topic));
   }

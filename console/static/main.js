@@ -1,5 +1,6 @@
 // Ties the page together. Every page works without this; with it, it is live and has keys.
 
+import { listenToAccounts } from "./accounts.js";
 import { drawCharts } from "./charts.js";
 import { listenToDecisions, listenToUpkeep, personField } from "./decide.js";
 import { listenToKeys } from "./keys.js";
@@ -48,6 +49,7 @@ personField();
 listenToDecisions();
 listenToUpkeep();
 listenToSwitch();
+listenToAccounts();
 listenToKeys();
 hydrate(document);
 goLive(hydrate);

@@ -12,9 +12,11 @@ from fabpilot.benchmarks.maps import SITE, bench_maps
 from fabpilot.benchmarks.scale import measure_scale
 from fabpilot.benchmarks.stream import measure_stream
 from fabpilot.commands.bench_arl import arl
+from fabpilot.commands.bench_console import console
 from fabpilot.commands.bench_control import control
 from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_frontier import frontier
+from fabpilot.commands.bench_fuzz import fuzz
 from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_model import model_
 from fabpilot.commands.bench_monitors import monitors
@@ -174,5 +176,7 @@ def register(app: typer.Typer) -> None:
     bench.command("unknown")(unknown)
     bench.command("labels")(labels)
     bench.command("monitors")(monitors)
+    bench.command("console")(console)
+    bench.command("fuzz")(fuzz)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")

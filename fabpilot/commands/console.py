@@ -3,7 +3,6 @@
 import threading
 from typing import Annotated
 
-import structlog
 import typer
 
 from console.app import create_app
@@ -13,19 +12,17 @@ from console.server import ConsoleServer
 from console.views import Strip
 from contracts.errors import ConfigError
 from fabpilot import __version__
+from fabpilot.access import access_of, allowed_hosts, check_published, first_admin, tls_of
 from fabpilot.commands.options import SiteOption
 from fabpilot.health import Cached, health_of, registered_models
 from fabpilot.monitor import Monitor
 from fabpilot.output import err
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
-from fabpilot.wiring import open_site_log, sites
+from fabpilot.wiring import open_site_log, share_interpreter, sites
 from streaming.database import open_engine
 
 __all__ = ["register"]
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_log = structlog.get_logger(__name__)
 
 
 def console(
@@ -40,8 +37,8 @@ def console(
 ) -> None:
     """Serve the console: alerts, wafers, equipment, models and health in a browser.
 
-    It shows all sites on the log, or one with --site. There are no accounts yet, so it is meant
-    for this machine alone.
+    It shows all sites on the log, or one with --site. Without accounts (FABPILOT_AUTH=none) it is
+    for this machine alone; with them it may be published (docs/security.md).
 
     For example:
 
@@ -51,8 +48,7 @@ def console(
     stop = stop_event()
     host = host or settings.console_host
     port = settings.console_port if port is None else port
-    if host not in _LOOPBACK:
-        _log.warning("the console has no accounts yet and can be reached from elsewhere", host=host)
+    check_published(settings, host)
     serve(settings, stop, site=site, host=host, port=port)
 
 
@@ -79,10 +75,12 @@ def serve(
             model_info=models,
             health=health,
             version=__version__,
-            allowed_hosts=() if host in _LOOPBACK else (host,),
+            allowed_hosts=allowed_hosts(settings, host),
+            access=access_of(settings),
         )
+        first_admin(settings, engine)
         app = create_app(deps)
-        server = ConsoleServer(app, host=host, port=port)
+        server = ConsoleServer(app, host=host, port=port, tls=tls_of(settings))
         monitor = Monitor(settings, "console")
         monitor.check(app.state.services.ready)
         services = app.state.services
@@ -93,6 +91,7 @@ def serve(
                 return shown
 
         monitor.registry.register(StripCollector(strip))
+        share_interpreter()
         thread = threading.Thread(target=server.run, name="console", daemon=True)
         thread.start()
         while not server.started:
@@ -105,7 +104,8 @@ def serve(
                 break
         if server.started:
             shown = f"[{host}]" if ":" in host else host
-            err.print(f"console: http://{shown}:{server.port}")
+            scheme = "https" if tls_of(settings) else "http"
+            err.print(f"console: {scheme}://{shown}:{server.port}")
         with monitor.serve():
             while thread.is_alive() and not stop.wait(0.25):
                 monitor.beat()

@@ -224,7 +224,7 @@ def test_posts_from_other_pages_are_refused(client, headers):
 @pytest.mark.parametrize("path", ["/", "/api/v1/strip", "/static/main.js", "/api/v1/nothing"])
 def test_every_answer_has_the_security_headers(looking, path):
     headers = looking.get(path).headers
-    assert headers["content-security-policy"].startswith("default-src 'self'")
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
