@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.staticfiles import StaticFiles
 
-from console import pages, problems, rendering
+from console import pages, problems, rendering, steering_pages
 from console.access import admin, login
 from console.access.door import Door
 from console.access.identity import identity_of
 from console.access.roles import Right
-from console.api import accounts, alerts, events, system, upkeep, wafers
+from console.api import accounts, alerts, events, export, steering, system, upkeep, wafers
 from console.deps import ConsoleDeps
 from console.metrics import exposition
 from console.page_cache import PageCache
@@ -74,13 +74,13 @@ def create_app(deps: ConsoleDeps) -> FastAPI:
         body_s=BODY_S,
     )
     problems.install(app, rendering.problem_page)
-    for router in (
-        *(part.router for part in (accounts, alerts, events, system, upkeep, wafers)),
-        login.api,
-    ):
-        app.include_router(router)
+    # Steering before wafers: its address of a wafer's risks is the longer one.
+    for part in (accounts, alerts, events, export, steering, system, upkeep, wafers):
+        app.include_router(part.router)
+    app.include_router(login.api)
     app.include_router(login.router)
     app.include_router(admin.router)
+    app.include_router(steering_pages.router)
     app.include_router(pages.router)
 
     @app.get("/livez", include_in_schema=False)

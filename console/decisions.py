@@ -15,9 +15,17 @@ from console import tables
 from console.access.trail import append
 from console.queries.alerts import fab_now_ms, state_of
 from console.snapshots import action_rows, decision_rows, label_rows
+from console.steering_rows import switch_rows
 from console.store import announce, write
 from contracts.errors import ConflictError, DataError
-from contracts.events import Action, ActionStatus, AlertDecision, DeadLetter, Label
+from contracts.events import (
+    Action,
+    ActionStatus,
+    AlertDecision,
+    AutomationSwitch,
+    DeadLetter,
+    Label,
+)
 from contracts.ids import derived_id
 from contracts.labels import label_name
 from contracts.records import Message
@@ -34,6 +42,7 @@ __all__ = [
     "label_wafer",
     "next_decision",
     "replay_dead_letter",
+    "switch_automation",
 ]
 
 OUTBOX = "console-decisions"
@@ -205,6 +214,51 @@ def decide_action(
     )
     enqueue(connection, OUTBOX, [event])
     announce(connection, [("actions", action.alert_id or action_id)])
+    return event
+
+
+def switch_automation(
+    connection: Connection, site: str, automatic: bool, *, by: str, reason: str, now_ms: int
+) -> AutomationSwitch:
+    """Forbid or allow automatic actions of a site, inside the caller's transaction.
+
+    Off is never refused: what the console shows may be older than what somebody else switched.
+
+    Raises:
+        ConflictError: automatic actions are allowed already.
+    """
+    table = tables.automation
+    before = connection.execute(
+        select(table.c.automatic, table.c.by, table.c.time_ms)
+        .where(table.c.site == site)
+        .with_for_update()
+    ).first()
+    if automatic and (before is None or before.automatic):
+        who = f" (by {before.by})" if before and before.by else ""
+        raise ConflictError(f"automatic actions of {site} are allowed already{who}")
+    # The latest switch wins by its time, so ours must be later than the one it answers.
+    time_ms = max(fab_now_ms(connection, site, now_ms), before.time_ms + 1 if before else 0)
+    event = AutomationSwitch(
+        event_id=derived_id("automation", site, int(automatic), by, time_ms),
+        site=site,
+        time_ms=time_ms,
+        automatic=automatic,
+        by=by,
+        reason=reason,
+    )
+    write(connection, switch_rows(event, now_ms))
+    append(
+        connection,
+        now_ms,
+        by,
+        "automation.on" if automatic else "automation.off",
+        site,
+        reason,
+        before={"automatic": before.automatic, "by": before.by} if before else {},
+        after={"automatic": int(automatic), "by": by},
+    )
+    enqueue(connection, OUTBOX, [event])
+    announce(connection, [("actions", site)])
     return event
 
 

@@ -9,25 +9,39 @@ from starlette.responses import HTMLResponse, Response
 from console.api.alerts import Offset, StateFilter, Text, states_for
 from console.api.system import health_view, model_views
 from console.api.wafers import Moment, Share
-from console.queries import alerts, equipment, overview, wafers
+from console.queries import (
+    actions,
+    alerts,
+    automation,
+    charts,
+    equipment,
+    overview,
+    risks,
+    virtual,
+    wafers,
+)
 from console.rendering import render
 from console.services import Services, Speaks, Using
 from console.strings import Strings
 from contracts.events import Severity
 
-__all__ = ["router"]
+__all__ = ["missing", "router"]
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 _WAFERS_A_PAGE = 48
 _ROWS_A_PAGE = 50
+# What a person can act on at once; the rest is a click away.
+_LOTS_AT_RISK = 6
+_SWITCHES = 20
 # The one being judged, and a few to show that there are more.
 _QUEUE = 7
 
 
-def _missing(
+def missing(
     request: Request, services: Services, connection: Connection, strings: Strings, what: str
 ) -> Response:
+    """The page that says that something is not stored."""
     return render(
         request,
         services,
@@ -81,6 +95,8 @@ def now(
             title=strings("page.now"),
             alerts=found,
             areas=areas,
+            lots=risks.list_lots(connection, site=site, limit=_LOTS_AT_RISK),
+            at_risk=risks.AT_RISK,
             shift=[point.model_dump() for point in overview.last_shift(connection, site)],
             state=state,
             severity=severity or "",
@@ -96,7 +112,7 @@ def alert(request: Request, services: Using, strings: Speaks, alert_id: str) -> 
             connection, alert_id, services.now_ms(), strings, services.zones
         )
         if found is None:
-            return _missing(request, services, connection, strings, alert_id)
+            return missing(request, services, connection, strings, alert_id)
         return render(
             request,
             services,
@@ -177,7 +193,7 @@ def wafer(
     with services.read() as connection:
         found = wafers.wafer_detail(connection, site, substrate_id)
         if found is None:
-            return _missing(request, services, connection, strings, f"{site}/{substrate_id}")
+            return missing(request, services, connection, strings, f"{site}/{substrate_id}")
         return render(
             request,
             services,
@@ -187,6 +203,9 @@ def wafer(
             page="wafers",
             title=substrate_id,
             wafer=found,
+            risks=risks.wafer_risks(connection, site, substrate_id),
+            foretold=virtual.foretold(connection, site, substrate_id),
+            at_risk=risks.AT_RISK,
             ranked=sorted(found.probabilities.items(), key=lambda one: -one[1]),
         )
 
@@ -210,6 +229,7 @@ def equipment_list(
             page="equipment",
             title=strings("page.equipment"),
             by_kind=by_kind,
+            charts=charts.chart_counts(connection),
             chosen=module,
         )
 
@@ -238,9 +258,10 @@ def action_list(
     services: Using,
     strings: Speaks,
     status: Literal["", "proposed", "approved", "rejected", "applied", "failed"] = "",
+    verdict: Literal["", "came", "absent", "unclear"] = "",
     offset: Offset = 0,
 ) -> Response:
-    """Who did what?"""
+    """Who did what, why, and did it help?"""
     with services.read() as connection:
         return render(
             request,
@@ -250,11 +271,13 @@ def action_list(
             "actions.html",
             page="actions",
             title=strings("page.actions"),
-            actions=alerts.list_actions(
-                connection, status=status, limit=_ROWS_A_PAGE, offset=offset
+            actions=actions.list_actions(
+                connection, status=status, verdict=verdict, limit=_ROWS_A_PAGE, offset=offset
             ),
+            switches=automation.switches(connection, _SWITCHES),
             audit=overview.audit_trail(connection, _ROWS_A_PAGE, 0, decisions=True),
             chosen=status,
+            verdict=verdict,
         )
 
 

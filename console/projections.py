@@ -6,12 +6,25 @@ from collections.abc import Callable
 import numpy as np
 
 from console.snapshots import Rows, action_rows, alert_rows, decision_rows, label_rows
+from console.steering_rows import (
+    chart_rows,
+    effect_rows,
+    risk_rows,
+    run_to_run_rows,
+    switch_rows,
+    virtual_rows,
+)
+from console.storable import check_storable
+from console.times import LATEST_MS
 from console.upsert import Row
-from contracts.errors import TraceError
+from contracts.errors import DataError, TraceError
 from contracts.events import (
     Action,
+    ActionEffect,
     Alert,
     AlertDecision,
+    AutomationSwitch,
+    ChartPoint,
     DeadLetter,
     EquipmentState,
     Event,
@@ -20,7 +33,10 @@ from contracts.events import (
     Prediction,
     ProcessEvent,
     ReviewImage,
+    Risk,
+    RunToRun,
     Trace,
+    VirtualMetrology,
     WaferMap,
 )
 from contracts.records import Record
@@ -36,14 +52,20 @@ def rows_of(event: Event, record: Record) -> Rows:
     """What to store of one event.
 
     Raises:
-        DataError: the event contradicts itself (an array that is no map, say).
+        DataError: the event contradicts itself (an array that is no map, say), or has names,
+            numbers or a time that nothing can show.
     """
+    if not 0 <= event.time_ms <= LATEST_MS:
+        raise DataError(f"{event.ce_type} {event.event_id} is of no time: {event.time_ms} ms")
     handler = _HANDLERS.get(type(event))
-    return handler(event, record) if handler else []
+    rows = handler(event, record) if handler else []
+    for table, row in rows:
+        check_storable(table, row)
+    return rows
 
 
 def _wafer_row(
-    event: ProcessEvent | WaferMap | Prediction | Metrology | ReviewImage,
+    event: ProcessEvent | WaferMap | Prediction | Metrology | ReviewImage | Risk,
     record: Record,
     product: str = "",
 ) -> tuple[str, Row]:
@@ -257,8 +279,11 @@ def _dead_letter(event: DeadLetter, record: Record) -> Rows:
 
 _HANDLERS: dict[type[Event], Callable[..., Rows]] = {
     Action: lambda event, record: action_rows(event, record.timestamp_ms),
+    ActionEffect: lambda event, record: effect_rows(event, record.timestamp_ms),
     Alert: lambda event, record: alert_rows(event, record.timestamp_ms),
     AlertDecision: lambda event, record: decision_rows(event, record.timestamp_ms),
+    AutomationSwitch: lambda event, record: switch_rows(event, record.timestamp_ms),
+    ChartPoint: lambda event, record: chart_rows(event),
     DeadLetter: _dead_letter,
     EquipmentState: _equipment_state,
     Label: lambda event, record: label_rows(event),
@@ -266,6 +291,9 @@ _HANDLERS: dict[type[Event], Callable[..., Rows]] = {
     Prediction: _prediction,
     ProcessEvent: _process,
     ReviewImage: _review_image,
+    Risk: lambda event, record: [_wafer_row(event, record), *risk_rows(event)],
+    RunToRun: lambda event, record: run_to_run_rows(event),
     Trace: _trace,
+    VirtualMetrology: lambda event, record: virtual_rows(event),
     WaferMap: _wafer_map,
 }

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import secrets
+from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -12,6 +13,8 @@ from urllib.parse import quote, unquote, urlencode
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
@@ -19,12 +22,15 @@ from starlette.types import Scope
 from console.access.identity import identity_of
 from console.queries.overview import last_change
 from console.services import Services, strings_of
+from console.steering_views import RiskStep
 from console.strings import LANGUAGES, Strings
 from console.times import clock_time, full_time
 
 __all__ = ["personal", "plain_page", "problem_page", "render", "warm_up"]
 
 PAGES = ("now", "wafers", "equipment", "models", "actions", "health")
+# Groups of strings that scripts use; most of them are for scripts alone.
+_IN_SCRIPTS = ("js.", "rule.", "chart.", "r2r.")
 _THEMES = ("light", "dark")
 # Stand in a shared page for what is one person's. Drawn anew by every process, so that nobody can
 # write them into a comment.
@@ -57,6 +63,10 @@ def _environment() -> Environment:
         percent=lambda share, digits=1: f"{100 * share:.{digits}f}",
         bytes=_bytes,
         dumps=lambda views: htmlsafe_json_dumps([view.model_dump() for view in views]),
+        plotted=_plotted,
+        step_names=_step_names,
+        risk_lines=_risk_lines,
+        by_sequence=lambda steps: {one.sequence: one for one in steps},
         significant=lambda value, digits=3: f"{value:.{digits}g}",
     )
     return environment
@@ -72,6 +82,35 @@ def warm_up() -> None:
 
 def _number(value: float | int | None, digits: int = 0) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+# More lines than that cannot be told apart.
+_PATTERN_LINES = 3
+# What scripts need no second time of each of hundreds of points.
+_NOT_PLOTTED = {"time_ms", "contributions", "substrates", "reason"}
+
+
+def _plotted(points: Sequence[BaseModel]) -> Markup:
+    """Points as JSON for the script that draws them."""
+    return htmlsafe_json_dumps([point.model_dump(exclude=_NOT_PLOTTED) for point in points])
+
+
+def _step_names(histories: Iterable[Sequence[RiskStep]]) -> list[tuple[int, str]]:
+    """(sequence, step) of all that some wafers went through, in order."""
+    return sorted({(one.sequence, one.step) for steps in histories for one in steps})
+
+
+def _risk_lines(steps: Sequence[RiskStep], any_name: str) -> list[dict[str, Any]]:
+    """The risk of any pattern and of the likeliest ones, as lines over the route."""
+    ever = {name: max(one.probabilities.get(name, 0.0) for one in steps)
+            for step in steps for name in step.probabilities}  # fmt: skip
+    shown = sorted(ever, key=lambda name: (-ever[name], name))[:_PATTERN_LINES]
+    lines = [(any_name, [(one.sequence, round(one.any_pattern, 4)) for one in steps])]
+    lines += [
+        (name, [(one.sequence, round(one.probabilities.get(name, 0.0), 4)) for one in steps])
+        for name in shown
+    ]
+    return [{"name": name, "points": points} for name, points in lines]
 
 
 def _bytes(size: int) -> str:
@@ -98,6 +137,12 @@ class _Times:
 
     def clock(self, time_ms: int, site: str = "") -> str:
         return clock_time(time_ms, self._zone(site))
+
+    def clocks(self, times_ms: Iterable[int], site: str = "") -> list[str]:
+        """One label a point; with the day where they do not all lie in one."""
+        zone = self._zone(site)
+        days = [full_time(time_ms, zone)[5:16] for time_ms in times_ms]
+        return days if len({day[:5] for day in days}) > 1 else [day[6:] for day in days]
 
     def age(self, seconds: float) -> str:
         for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
@@ -150,7 +195,9 @@ def render(
             languages=LANGUAGES,
             change=last_change(connection),
             static=f"v={_static_version()}",
-            script_strings=strings.group("js."),
+            script_strings={
+                key: text for group in _IN_SCRIPTS for key, text in strings.group(group).items()
+            },
             here=here,
             now_ms=services.now_ms(),
             version=services.deps.version,

@@ -53,6 +53,7 @@ class Services:
 
     def __init__(self, deps: ConsoleDeps) -> None:
         self.deps = deps
+        self.sites = [site.name for site in deps.sites]
         self.zones = {site.name: site.time_zone for site in deps.sites}
         self.reading = read_only(deps.engine)
         self.feed = Feed(self.reading)
@@ -170,7 +171,7 @@ class Services:
         return overview.strip(
             connection,
             self.now_ms(),
-            sites=[site.name for site in self.deps.sites],
+            sites=self.sites,
             model=f"{model.name} v{model.version}" if model else "",
             device=(model.device or model.provider) if model else "",
             projector=self.projector(),

@@ -8,7 +8,15 @@ import msgspec
 from console.upsert import Row
 from contracts.events import Action, Alert, AlertDecision, Event, Label
 
-__all__ = ["ACTION_RANK", "Rows", "action_rows", "alert_rows", "decision_rows", "label_rows"]
+__all__ = [
+    "ACTION_RANK",
+    "Rows",
+    "action_rows",
+    "alert_rows",
+    "decision_rows",
+    "label_rows",
+    "timeline_row",
+]
 
 Rows = list[tuple[str, Row]]
 """(table name, row) pairs; `console.store` knows how each table merges."""
@@ -48,7 +56,7 @@ def alert_rows(event: Alert, received_ms: int) -> Rows:
                 "body": msgspec.msgpack.encode(event),
             },
         ),
-        _timeline(event, received_ms, f"alert.{event.status}", event.alert_id, detail=detail),
+        timeline_row(event, received_ms, f"alert.{event.status}", event.alert_id, detail=detail),
     ]
 
 
@@ -67,7 +75,7 @@ def decision_rows(event: AlertDecision, received_ms: int) -> Rows:
                 "until_ms": event.until_ms,
             },
         ),
-        _timeline(
+        timeline_row(
             event,
             received_ms,
             f"alert.{event.decision}",
@@ -97,7 +105,7 @@ def action_rows(event: Action, received_ms: int) -> Rows:
                 "body": msgspec.msgpack.encode(event),
             },
         ),
-        _timeline(
+        timeline_row(
             event,
             received_ms,
             f"action.{event.status}",
@@ -118,7 +126,7 @@ def action_rows(event: Action, received_ms: int) -> Rows:
     ]
 
 
-def _timeline(
+def timeline_row(
     event: Event,
     received_ms: int,
     what: str,
@@ -129,6 +137,7 @@ def _timeline(
     comment: str = "",
     detail: Mapping[str, object] | None = None,
 ) -> tuple[str, Row]:
+    """A line of what happened to an alert, or with an empty `alert_id` to a site."""
     return "timeline", {
         "event_id": event.event_id,
         "site": event.site,

@@ -34,6 +34,12 @@ _BOUNDS = {
     "timeline": ("time_ms", 100_000),
     "module_states": ("time_ms", 50_000),
     "dead_letters": ("time_ms", 5_000),
+    # A chart page draws 300 points; a module has tens of charts.
+    "chart_points": ("time_ms", 100_000),
+    "charts": ("time_ms", 10_000),
+    "virtual_metrology": ("time_ms", 50_000),
+    "r2r_runs": ("time_ms", 50_000),
+    "r2r_threads": ("time_ms", 5_000),
     "changes": ("id", 10_000),
 }
 # How many announcements lie between two looks at those bounds.
@@ -50,8 +56,8 @@ _TOPICS = {
     Stream.METROLOGY: "wafers",
     Stream.REVIEW_IMAGES: "wafers",
     Stream.LABELS: "labels",
-    Stream.RISKS: "wafers",
-    Stream.CHARTS: "equipment",
+    Stream.RISKS: "risks",
+    Stream.CHARTS: "charts",
     Stream.DEAD_LETTERS: "health",
 }
 
@@ -114,10 +120,12 @@ def write(connection: Connection, rows: Rows) -> None:
         _write_wafers(connection, grouped.pop("wafers"))
     for name in sorted(grouped, key=_LOCKING_ORDER.__getitem__):
         table, table_rows = tables.metadata.tables[f"console_{name}"], grouped[name]
-        if name in ("metrology", "review_images", "module_states", "timeline", "dead_letters"):
+        if name in _ONCE:
             insert_missing(connection, table, table_rows)
         elif name == "steps":
             upsert(connection, table, table_rows, merge=_merge_step)
+        elif name == "charts":
+            upsert(connection, table, table_rows, merge=_merge_chart)
         elif name == "alerts":
             upsert(connection, table, table_rows, merge=_merge_alert)
         elif name == "traces":
@@ -131,8 +139,26 @@ def write(connection: Connection, rows: Rows) -> None:
 _LOCKING_ORDER = {
     name.removeprefix("console_"): place for place, name in enumerate(tables.metadata.tables)
 }
+# Each event is a row of its own.
+_ONCE = frozenset(
+    {
+        "chart_points",
+        "dead_letters",
+        "metrology",
+        "module_states",
+        "r2r_runs",
+        "review_images",
+        "timeline",
+        "virtual_metrology",
+    }
+)
 # By what an event is later than another of the same subject.
 _ORDER = {
+    "automation": ("time_ms", "event_id"),
+    "effects": ("time_ms", "event_id"),
+    "r2r_threads": ("time_ms", "event_id"),
+    "risks": ("time_ms", "event_id"),
+    "wafer_risks": ("sequence", "time_ms", "event_id"),
     "wafer_maps": ("time_ms", "event_id"),
     "predictions": ("time_ms", "version_rank", "event_id"),
     "modules": ("time_ms", "event_id"),
@@ -147,6 +173,16 @@ def _merge_step(table: Table, new: Any) -> dict[str, Any]:
         name: case((new[name].is_not(None), new[name]), else_=table.c[name])
         for name in ("started_ms", "completed_ms")
     }
+
+
+def _merge_chart(table: Table, new: Any) -> dict[str, Any]:
+    newer = later("time_ms", "event_id")(table, new)
+    merged: dict[str, Any] = {
+        column.name: case((newer, new[column.name]), else_=table.c[column.name])
+        for column in table.c
+        if not column.primary_key
+    }
+    return merged | {"out_ms": larger(table, new, "out_ms")}
 
 
 def _merge_alert(table: Table, new: Any) -> dict[str, Any]:
@@ -191,6 +227,8 @@ def _write_wafers(connection: Connection, rows: list[Row]) -> None:
         tables.predictions,
         tables.metrology,
         tables.review_images,
+        tables.risks,
+        tables.wafer_risks,
     ):
         key = tuple_(table.c.site, table.c.substrate_id)
         connection.execute(delete(table).where(key.in_(dropped)))

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
@@ -25,6 +24,18 @@ from sqlalchemy import (
     text,
 )
 
+from console.schema import big_key, metadata, wafer_key
+from console.steering_tables import (
+    automation,
+    chart_points,
+    charts,
+    effects,
+    r2r_runs,
+    r2r_threads,
+    risks,
+    virtual_metrology,
+    wafer_risks,
+)
 from streaming.database import make_tables
 
 __all__ = [
@@ -32,36 +43,33 @@ __all__ = [
     "alert_states",
     "alerts",
     "audit",
+    "automation",
     "changes",
+    "chart_points",
+    "charts",
     "counters",
     "create_tables",
     "dead_letters",
+    "effects",
     "labels",
     "metadata",
     "metrology",
     "module_states",
     "modules",
     "predictions",
+    "r2r_runs",
+    "r2r_threads",
     "review_images",
+    "risks",
     "site_clocks",
     "steps",
     "timeline",
     "traces",
+    "virtual_metrology",
     "wafer_maps",
+    "wafer_risks",
     "wafers",
 ]
-
-metadata = MetaData()
-
-# SQLite gives row ids to INTEGER keys only; PostgreSQL needs BIGINT for millisecond times.
-_BigKey = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _wafer_key() -> tuple[Column[str], Column[str]]:
-    return Column("site", String(32), primary_key=True), Column(
-        "substrate_id", String(200), primary_key=True
-    )
-
 
 counters = Table(
     "console_counters",
@@ -74,7 +82,7 @@ counters = Table(
 changes = Table(
     "console_changes",
     metadata,
-    Column("id", _BigKey, primary_key=True, autoincrement=False),
+    Column("id", big_key, primary_key=True, autoincrement=False),
     Column("topic", String(16), nullable=False),
     Column("subject", String(200), nullable=False),
 )
@@ -92,7 +100,7 @@ site_clocks = Table(
 wafers = Table(
     "console_wafers",
     metadata,
-    *_wafer_key(),
+    *wafer_key(),
     Column("lot_id", String(200), nullable=False),
     Column("product", String(200), nullable=False, default=""),
     Column("slot", Integer, nullable=False, default=0),
@@ -107,7 +115,7 @@ wafers = Table(
 steps = Table(
     "console_steps",
     metadata,
-    *_wafer_key(),
+    *wafer_key(),
     Column("sequence", Integer, primary_key=True),
     Column("step", String(100), nullable=False),
     Column("module", String(200), nullable=False),
@@ -121,7 +129,7 @@ steps = Table(
 wafer_maps = Table(
     "console_wafer_maps",
     metadata,
-    *_wafer_key(),
+    *wafer_key(),
     Column("event_id", String(64), nullable=False),
     Column("time_ms", BigInteger, nullable=False),
     Column("received_ms", BigInteger, nullable=False),
@@ -137,7 +145,7 @@ wafer_maps = Table(
 predictions = Table(
     "console_predictions",
     metadata,
-    *_wafer_key(),
+    *wafer_key(),
     Column("event_id", String(64), nullable=False),
     Column("time_ms", BigInteger, nullable=False),
     Column("version_rank", Integer, nullable=False),
@@ -301,7 +309,7 @@ timeline = Table(
 labels = Table(
     "console_labels",
     metadata,
-    *_wafer_key(),
+    *wafer_key(),
     Column("event_id", String(64), nullable=False),
     Column("time_ms", BigInteger, nullable=False),
     Column("patterns", Text, nullable=False),
@@ -332,7 +340,7 @@ dead_letters = Table(
 audit = Table(
     "console_audit",
     metadata,
-    Column("id", _BigKey, primary_key=True, autoincrement=True),
+    Column("id", big_key, primary_key=True, autoincrement=True),
     Column("time_ms", BigInteger, nullable=False),
     Column("who", String(200), nullable=False),
     Column("what", String(64), nullable=False),

@@ -6,7 +6,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contracts.errors import ConfigError
 
-__all__ = ["clock_time", "full_time", "zone_of"]
+__all__ = ["LATEST_MS", "clock_time", "full_time", "zone_of"]
+
+LATEST_MS = 7_258_118_400_000
+"""The year 2200. A time beyond it is no time of a fab, and soon beyond what a calendar holds."""
 
 
 @lru_cache(maxsize=64)
@@ -28,7 +31,7 @@ def zone_of(name: str) -> tzinfo:
 
 
 def _moment(time_ms: int, zone: str) -> datetime:
-    return datetime.fromtimestamp(time_ms / 1000, tz=zone_of(zone))
+    return datetime.fromtimestamp(min(max(time_ms, 0), LATEST_MS) / 1000, tz=zone_of(zone))
 
 
 def clock_time(time_ms: int, zone: str) -> str:

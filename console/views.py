@@ -12,9 +12,12 @@ __all__ = [
     "AlertState",
     "AlertView",
     "AuditEntry",
+    "AutomationView",
     "Band",
+    "CauseView",
     "CommonalityView",
     "DeadLetterView",
+    "EffectView",
     "ImageView",
     "LabelView",
     "MapView",
@@ -26,11 +29,13 @@ __all__ = [
     "ShiftView",
     "SimilarWafer",
     "StackView",
+    "StageView",
     "StateSpan",
     "StepView",
     "Strip",
     "TimelineEntry",
     "TracesView",
+    "View",
     "WaferDetail",
     "WaferView",
 ]
@@ -39,12 +44,14 @@ AlertState = Literal["new", "acknowledged", "shelved", "resolved", "normal"]
 T = TypeVar("T")
 
 
-class _View(BaseModel):
+class View(BaseModel):
+    """What all of them have in common."""
+
     # `model_version` is our field's right name; pydantic reserves the prefix by default.
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
-class Page(_View, Generic[T]):
+class Page(View, Generic[T]):
     """One page of a list, and how long the list is."""
 
     items: list[T]
@@ -53,7 +60,29 @@ class Page(_View, Generic[T]):
     offset: int
 
 
-class ActionView(_View):
+class StageView(View):
+    """One stage an action went through."""
+
+    status: Literal["proposed", "approved", "rejected", "applied", "failed"]
+    by: str
+    comment: str
+    time_ms: int
+
+
+class EffectView(View):
+    """Whether an action did what it was to do."""
+
+    verdict: Literal["came", "absent", "unclear"]
+    measure: str = Field(description="what `before` and `after` are, with the unit")
+    before: float
+    after: float
+    wafers: int
+    consequence: Literal["none", "undone", "escalated"]
+    evidence: list[str]
+    time_ms: int
+
+
+class ActionView(View):
     """A process-control action at its latest stage."""
 
     action_id: str
@@ -71,11 +100,14 @@ class ActionView(_View):
     cost_good_dies: float
     confidence: float
     check: str = Field(description="how its effect will be checked")
+    evidence: list[str] = Field(description="what it was decided on, in words with numbers")
     time_ms: int = Field(description="fab time of the latest stage")
     received_ms: int
+    stages: list[StageView] = Field(default=[], description="oldest first")
+    effect: EffectView | None = None
 
 
-class AlertView(_View):
+class AlertView(View):
     """An alert with its human state: a line of the list."""
 
     alert_id: str
@@ -102,7 +134,7 @@ class AlertView(_View):
     action: ActionView | None = None
 
 
-class CommonalityView(_View):
+class CommonalityView(View):
     """How much more often bad wafers went through one place than others did."""
 
     factor: str
@@ -115,7 +147,7 @@ class CommonalityView(_View):
     p_value: float = Field(description="Fisher's exact test, one-sided, corrected")
 
 
-class ShiftView(_View):
+class ShiftView(View):
     """How far one trace variable is from its normal."""
 
     variable: str
@@ -126,7 +158,16 @@ class ShiftView(_View):
     z: float
 
 
-class TimelineEntry(_View):
+class CauseView(View):
+    """What may be behind an alert."""
+
+    module: str = Field(description="equipment/module, or '' for something else")
+    mode: str = Field(description="failure mode (FMEA), or '' where none fits")
+    probability: float
+    evidence: list[str]
+
+
+class TimelineEntry(View):
     """One thing that happened to an alert or action."""
 
     time_ms: int
@@ -146,11 +187,12 @@ class AlertDetail(AlertView):
     at_risk_lots: list[str]
     commonalities: list[CommonalityView]
     shifts: list[ShiftView]
+    causes: list[CauseView] = Field(description="likeliest first; empty while inconclusive")
     timeline: list[TimelineEntry]
     actions: list[ActionView]
 
 
-class WaferView(_View):
+class WaferView(View):
     """A wafer: a tile of the gallery."""
 
     site: str
@@ -175,7 +217,7 @@ class WaferView(_View):
         return self.novelty is not None and self.novelty >= NOVELTY_LIMIT
 
 
-class StepView(_View):
+class StepView(View):
     """One step of a wafer's route."""
 
     sequence: int
@@ -187,7 +229,7 @@ class StepView(_View):
     completed_ms: int | None
 
 
-class MetrologyView(_View):
+class MetrologyView(View):
     """A measurement, over its sites on the wafer."""
 
     time_ms: int
@@ -200,7 +242,7 @@ class MetrologyView(_View):
     high: float
 
 
-class ImageView(_View):
+class ImageView(View):
     """A review image; the picture itself has its own address."""
 
     event_id: str
@@ -210,7 +252,7 @@ class ImageView(_View):
     pixel_size_nm: float
 
 
-class LabelView(_View):
+class LabelView(View):
     """What an engineer said about a wafer."""
 
     patterns: list[str]
@@ -219,7 +261,7 @@ class LabelView(_View):
     time_ms: int
 
 
-class SimilarWafer(_View):
+class SimilarWafer(View):
     """A wafer like the one looked at."""
 
     site: str
@@ -243,7 +285,7 @@ class WaferDetail(WaferView):
     similar: list[SimilarWafer]
 
 
-class Pixels(_View):
+class Pixels(View):
     """A small image: row-major bytes, base64."""
 
     rows: int
@@ -251,7 +293,7 @@ class Pixels(_View):
     data: str
 
 
-class MapView(_View):
+class MapView(View):
     """A wafer's die grid (0 off, 1 pass, 2 fail) and heatmap (0 to 255)."""
 
     site: str
@@ -260,7 +302,7 @@ class MapView(_View):
     heatmap: Pixels | None
 
 
-class StackView(_View):
+class StackView(View):
     """Failing share by place, over several wafers: 0 off the wafer, 1 to 255 share 0 to `peak`."""
 
     wafers: int
@@ -268,7 +310,7 @@ class StackView(_View):
     pixels: Pixels | None
 
 
-class Band(_View):
+class Band(View):
     """One trace variable: the suspect's line over the band of normal ones."""
 
     variable: str
@@ -279,7 +321,7 @@ class Band(_View):
     high: list[float | None] = Field(description="their 95th percentile")
 
 
-class TracesView(_View):
+class TracesView(View):
     """The suspect's traces against those of other modules running the same recipe and step."""
 
     module: str
@@ -292,7 +334,7 @@ class TracesView(_View):
     bands: list[Band]
 
 
-class StateSpan(_View):
+class StateSpan(View):
     """A stretch of time in one SEMI E10 state."""
 
     state: str
@@ -302,7 +344,7 @@ class StateSpan(_View):
     to_ms: int
 
 
-class ModuleView(_View):
+class ModuleView(View):
     """A module (chamber) and what is known of it."""
 
     site: str
@@ -318,16 +360,19 @@ class ModuleView(_View):
     spans: list[StateSpan]
 
 
-class ShiftPoint(_View):
+class ShiftPoint(View):
     """Wafers tested in one slice of time."""
 
     time_ms: int
     wafers: int
     yield_percent: float | None
     pattern_percent: float | None = Field(description="share predicted to show a pattern")
+    risk_percent: float | None = Field(
+        description="mean risk before inspection of the wafers that finished a step then"
+    )
 
 
-class DeadLetterView(_View):
+class DeadLetterView(View):
     """A record that could not be processed."""
 
     event_id: str
@@ -341,7 +386,7 @@ class DeadLetterView(_View):
     replayed_by: str = Field(description="who put the record back, or ''")
 
 
-class AuditEntry(_View):
+class AuditEntry(View):
     """One line of the audit trail."""
 
     id: int
@@ -354,7 +399,17 @@ class AuditEntry(_View):
     after: str
 
 
-class Strip(_View):
+class AutomationView(View):
+    """Whether policies may approve actions at a site. `by` is '' while nobody has switched."""
+
+    site: str
+    automatic: bool
+    by: str = ""
+    reason: str = ""
+    time_ms: int = 0
+
+
+class Strip(View):
     """The line at the top of every page."""
 
     sites: list[str]
@@ -369,3 +424,4 @@ class Strip(_View):
     model: str
     device: str
     projector: Literal["running", "stopped", "off"]
+    automation: list[AutomationView] = Field(description="the switch of each site")

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from playwright.sync_api import sync_playwright
 
@@ -27,9 +28,9 @@ BROWSER = (
 )  # fmt: skip
 
 
-def _alerts() -> list[dict[str, Any]]:
+def _items(what: str) -> list[dict[str, Any]]:
     try:
-        with urllib.request.urlopen(f"{ORIGIN}/api/v1/alerts", timeout=5) as answer:
+        with urllib.request.urlopen(f"{ORIGIN}/api/v1/{what}", timeout=5) as answer:
             items: list[dict[str, Any]] = json.load(answer)["items"]
             return items
     except OSError:
@@ -38,18 +39,26 @@ def _alerts() -> list[dict[str, Any]]:
 
 def _photograph() -> None:
     deadline = time.monotonic() + 600
-    while not (good := [a for a in _alerts() if a["pattern"] and a["affected_count"] >= 12]):
+    while not (good := [a for a in _items("alerts") if a["pattern"] and a["affected_count"] >= 12]):
         if time.monotonic() > deadline:
             sys.exit("no excursion appeared; see the demo's logs")
         time.sleep(1)
     pages = {
         "now": "/",
         "alert": f"/alerts/{good[0]['alert_id']}",
+        "lots": "/lots",
         "wafers": "/wafers",
         "equipment": "/equipment",
+        "charts": "/charts",
+        "actions": "/actions",
         "models": "/models",
         "health": "/health",
     }
+    # The worst lot and the chart that is furthest out, where the controller speaks of them.
+    if lots := _items("lots"):
+        pages["lot"] = f"/lots/{lots[0]['site']}/{quote(lots[0]['lot_id'])}"
+    if charts := _items("charts"):
+        pages["chart"] = f"/charts/{charts[0]['site']}/{quote(charts[0]['chart_id'])}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=list(BROWSER)

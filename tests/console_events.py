@@ -24,6 +24,7 @@ from contracts.ids import derived_id
 from contracts.records import Record
 from contracts.topics import topic_name
 from contracts.wafer_map import PATTERNS
+from tests.console_steering import explained, steering_events
 from tests.factories import NOON_MS, wafer_grid
 
 SITE = "kr1"
@@ -281,16 +282,17 @@ def a_dead_letter(index: int = 0) -> DeadLetter:
 
 
 def fab_events(wafers: int = 50) -> list[Event]:
-    """Everything: states, wafers (every third one bad through ETCH-04/B), alert, action."""
+    """States, wafers (every third one bad through ETCH-04/B), alert, action, what steers it."""
     events = module_states()
     for index in range(wafers):
         bad = index % 3 == 1
         events += wafer_events(index, bad=bad, module="B" if bad else "AC"[index % 2])
     events += [
         edge_ring_alert(wafers, revision=1, severity="medium", time_ms=NOON_MS + 100 * MINUTE_MS),
-        edge_ring_alert(wafers),
-        inhibit_action(),
+        explained(edge_ring_alert(wafers)),
+        inhibit_action(evidence=("ETCH-04/B named with 0.82", "41 wafers at risk in 2 lots")),
         a_dead_letter(),
+        *steering_events(),
     ]
     return events
 

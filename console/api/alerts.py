@@ -10,6 +10,7 @@ from sqlalchemy import select
 from console import tables
 from console.access.identity import By
 from console.decisions import AlertVerb, MissingError, Verdict, decide_action, decide_alert
+from console.queries import actions
 from console.queries import alerts as queries
 from console.queries.equipment import alert_traces
 from console.queries.wafers import stacked_map
@@ -185,14 +186,20 @@ def get_alert(services: Using, strings: Speaks, alert_id: str) -> AlertDetail:
 def list_actions(
     services: Using,
     status: Literal["proposed", "approved", "rejected", "applied", "failed"] | None = None,
+    verdict: Literal["came", "absent", "unclear"] | None = None,
     site: Text = "",
     limit: Limit = 50,
     offset: Offset = 0,
 ) -> Page[ActionView]:
-    """All actions, the latest first."""
+    """All actions with their stages and effects, the latest first."""
     with services.read() as connection:
-        return queries.list_actions(
-            connection, status=status or "", site=site, limit=limit, offset=offset
+        return actions.list_actions(
+            connection,
+            status=status or "",
+            verdict=verdict or "",
+            site=site,
+            limit=limit,
+            offset=offset,
         )
 
 
@@ -210,4 +217,4 @@ def decide_on_action(services: Using, action_id: str, decision: ActionDecisionIn
             now_ms=now_ms,
         )
     services.published_soon()
-    return queries.action_view(msgspec.msgpack.encode(event), now_ms)
+    return actions.action_view(msgspec.msgpack.encode(event), now_ms)

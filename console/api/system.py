@@ -1,19 +1,14 @@
-"""Equipment, models, health, the audit trail, the strip, and every table as CSV."""
+"""Equipment, models, health, the audit trail and the strip."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from console.api.alerts import Limit, Offset, Text
-from console.decisions import MissingError
-from console.queries import alerts as alert_queries
-from console.queries import equipment, overview, wafers
-from console.services import Services, Speaks, Using
+from console.queries import equipment, overview
+from console.services import Services, Using
 from console.views import (
     AuditEntry,
     DeadLetterView,
@@ -26,10 +21,6 @@ from console.views import (
 __all__ = ["HealthView", "ModelView", "health_view", "model_views", "router"]
 
 router = APIRouter(prefix="/api/v1", tags=["equipment, models and health"])
-
-Table = Literal["alerts", "actions", "wafers", "equipment", "audit", "dead_letters"]
-# A spreadsheet's limit is a million rows; a table here is a working list.
-_CSV_ROWS = 20_000
 
 
 class ModelView(BaseModel):
@@ -163,59 +154,3 @@ def audit(
     """Who decided what, when and why."""
     with services.read() as connection:
         return overview.audit_trail(connection, limit, offset, subject)
-
-
-@router.get("/export/{table}.csv", responses={200: {"content": {"text/csv": {}}}})
-def export(services: Using, strings: Speaks, table: Table) -> Response:
-    """A table as CSV (RFC 4180), UTF-8, at most 20,000 rows."""
-    body = _as_csv(_rows(services, strings, table))
-    # A spreadsheet takes UTF-8 for what it is only if it begins with a byte order mark.
-    return Response(
-        "\ufeff" + body,
-        media_type="text/csv; charset=utf-8",
-        headers={"content-disposition": f'attachment; filename="fabpilot-{table}.csv"'},
-    )
-
-
-def _rows(services: Services, strings: Speaks, table: Table) -> list[BaseModel]:
-    with services.read() as connection:
-        match table:
-            case "alerts":
-                found: Iterable[BaseModel] = alert_queries.list_alerts(
-                    connection, services.now_ms(), strings, services.zones, limit=_CSV_ROWS
-                ).items
-            case "actions":
-                found = alert_queries.list_actions(connection, limit=_CSV_ROWS).items
-            case "wafers":
-                found = wafers.list_wafers(connection, mapped=False, limit=_CSV_ROWS).items
-            case "equipment":
-                found = equipment.list_modules(connection, services.now_ms())
-            case "audit":
-                found = overview.audit_trail(connection, _CSV_ROWS, 0).items
-            case "dead_letters":
-                found = overview.dead_letters(connection, _CSV_ROWS, 0).items
-            case _:
-                raise MissingError(f"there is no table {table!r}")
-    return list(found)
-
-
-def _as_csv(rows: list[BaseModel]) -> str:
-    out = io.StringIO()
-    if rows:
-        flat = [_flat(row.model_dump()) for row in rows]
-        writer = csv.DictWriter(out, list(flat[0]))
-        writer.writeheader()
-        writer.writerows(flat)
-    return out.getvalue()
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Without nested lists; text that a spreadsheet would run as a formula is quoted (OWASP)."""
-    out: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, list | dict):
-            continue
-        if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-            value = "'" + value
-        out[name] = value
-    return out

@@ -9,6 +9,7 @@ from console.decisions import MissingError
 from console.png import DIE_PALETTE, HEAT_PALETTE, encode_png
 from console.queries import wafers as queries
 from console.services import Using
+from console.times import LATEST_MS
 from console.views import MapView, Page, WaferDetail, WaferView
 from contracts.errors import DataError
 
@@ -17,8 +18,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1", tags=["wafers"])
 
 Share = Annotated[float, Query(ge=0.0, le=1.0)]
-# Until the year 2200, in milliseconds: what fits a date on any page.
-Moment = Annotated[int, Query(ge=0, le=7_258_118_400_000)]
+Moment = Annotated[int, Query(ge=0, le=LATEST_MS)]
 
 
 @router.get("/wafers")

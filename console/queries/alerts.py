@@ -1,4 +1,4 @@
-"""Alerts with their human state, actions, and what happened to them."""
+"""Alerts with their human state, and what happened to them."""
 
 import json
 from collections.abc import Sequence
@@ -9,25 +9,24 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func,
 
 from console import tables
 from console.headline import headline
+from console.queries.actions import alert_actions
 from console.strings import Strings
 from console.views import (
     ActionView,
     AlertDetail,
     AlertView,
+    CauseView,
     CommonalityView,
     Page,
     ShiftView,
     TimelineEntry,
 )
-from contracts.events import LOT_ACTIONS, Action, Alert
+from contracts.events import Alert
 
 __all__ = [
     "OPEN_STATES",
-    "action_view",
-    "alert_actions",
     "alert_detail",
     "fab_now_ms",
-    "list_actions",
     "list_alerts",
     "state_of",
 ]
@@ -153,6 +152,15 @@ def alert_detail(
             CommonalityView(**msgspec.structs.asdict(one)) for one in alert.commonalities
         ],
         shifts=[ShiftView(**msgspec.structs.asdict(one)) for one in alert.shifts],
+        causes=[
+            CauseView(
+                module=one.module,
+                mode=one.mode,
+                probability=one.probability,
+                evidence=list(one.evidence),
+            )
+            for one in alert.causes
+        ],
         timeline=_timeline(connection, alert_id),
         actions=actions,
     )
@@ -190,74 +198,6 @@ def _fields(
         "until_ms": row.until_ms or 0 if row.state == "shelved" else 0,
         "action": actions[0] if actions else None,
     }
-
-
-def action_view(body: bytes, received_ms: int) -> ActionView:
-    """The stored action as it is shown."""
-    action = msgspec.msgpack.decode(body, type=Action)
-    place = "/".join(part for part in (action.equipment_id, action.module_id) if part)
-    return ActionView(
-        action_id=action.action_id,
-        alert_id=action.alert_id,
-        site=action.site,
-        kind=action.kind,
-        status=action.status,
-        by=action.by,
-        comment=action.comment,
-        target=action.lot_id if action.kind in LOT_ACTIONS else place,
-        recipe_id=action.recipe_id,
-        parameter=action.parameter,
-        value=action.value,
-        expected_good_dies=action.expected_good_dies,
-        cost_good_dies=action.cost_good_dies,
-        confidence=action.confidence,
-        check=action.check,
-        time_ms=action.time_ms,
-        received_ms=received_ms,
-    )
-
-
-def alert_actions(connection: Connection, alert_ids: Sequence[str]) -> dict[str, list[ActionView]]:
-    """Actions by alert: those that wait for a decision first, then the latest."""
-    table = tables.actions
-    rows = connection.execute(
-        select(table.c.alert_id, table.c.body, table.c.received_ms)
-        .where(table.c.alert_id.in_(alert_ids))
-        .order_by(table.c.rank, table.c.time_ms.desc(), table.c.action_id)
-    )
-    grouped: dict[str, list[ActionView]] = {}
-    for row in rows:
-        grouped.setdefault(row.alert_id, []).append(action_view(row.body, row.received_ms))
-    return grouped
-
-
-def list_actions(
-    connection: Connection,
-    *,
-    status: str = "",
-    site: str = "",
-    limit: int = 50,
-    offset: int = 0,
-) -> Page[ActionView]:
-    """All actions, the latest first."""
-    table = tables.actions
-    conditions: list[ColumnElement[bool]] = []
-    if status:
-        conditions.append(table.c.status == status)
-    if site:
-        conditions.append(table.c.site == site)
-    total = connection.execute(
-        select(func.count()).select_from(table).where(*conditions)
-    ).scalar_one()
-    rows = connection.execute(
-        select(table.c.body, table.c.received_ms)
-        .where(*conditions)
-        .order_by(table.c.received_ms.desc(), table.c.action_id)
-        .limit(limit)
-        .offset(offset)
-    )
-    items = [action_view(row.body, row.received_ms) for row in rows]
-    return Page(items=items, total=total, limit=limit, offset=offset)
 
 
 def _timeline(connection: Connection, alert_id: str) -> list[TimelineEntry]:

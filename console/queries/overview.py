@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from console import tables
 from console.queries.alerts import OPEN_STATES, state_of
+from console.queries.automation import automation
 from console.views import AuditEntry, DeadLetterView, Page, ShiftPoint, Strip
 from contracts.records import TopicPartition
 
@@ -72,6 +73,7 @@ def strip(
         model=model,
         device=device,
         projector=projector,
+        automation=automation(connection, sites),
     )
 
 
@@ -80,10 +82,14 @@ def _count(connection: Connection, table: Any) -> int:
 
 
 def last_shift(connection: Connection, site: str = "") -> list[ShiftPoint]:
-    """Yield and predicted patterns over the last eight hours of fab time, by half hour."""
+    """Yield, predicted patterns and risk over the last eight hours of fab time, by half hour."""
     maps, predictions = tables.wafer_maps, tables.predictions
-    here = maps.c.site == site if site else maps.c.site != ""
-    end = connection.execute(select(func.max(maps.c.time_ms)).where(here)).scalar()
+    here = _at(maps, site)
+    ends = [
+        connection.execute(select(func.max(table.c.time_ms)).where(_at(table, site))).scalar()
+        for table in (maps, tables.risks)
+    ]
+    end = max((one for one in ends if one is not None), default=None)
     if end is None:
         return []
     first_slice = end // _SLICE_MS - SHIFT_HOURS * _HOUR_MS // _SLICE_MS + 1
@@ -109,6 +115,7 @@ def last_shift(connection: Connection, site: str = "") -> list[ShiftPoint]:
         .group_by(number)
     )
     by_slice = {int(row.slice): row for row in rows}
+    risks = _risk_by_slice(connection, site, first_slice)
     points = []
     for index in range(first_slice, end // _SLICE_MS + 1):
         row = by_slice.get(index)
@@ -120,9 +127,27 @@ def last_shift(connection: Connection, site: str = "") -> list[ShiftPoint]:
                 pattern_percent=(
                     100 * row.patterned / row.predicted if row and row.predicted else None
                 ),
+                risk_percent=risks.get(index),
             )
         )
     return points
+
+
+def _at(table: Any, site: str) -> ColumnElement[bool]:
+    here: ColumnElement[bool] = table.c.site == site if site else table.c.site != ""
+    return here
+
+
+def _risk_by_slice(connection: Connection, site: str, first_slice: int) -> dict[int, float]:
+    """Mean risk, in percent, of the wafers that finished a step in a slice."""
+    risks = tables.risks
+    number = risks.c.time_ms // _SLICE_MS
+    rows = connection.execute(
+        select(number, func.avg(risks.c.any_pattern))
+        .where(_at(risks, site), risks.c.time_ms >= first_slice * _SLICE_MS)
+        .group_by(number)
+    )
+    return {int(index): 100 * risk for index, risk in rows}
 
 
 def dead_letters(connection: Connection, limit: int, offset: int) -> Page[DeadLetterView]:

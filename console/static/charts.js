@@ -13,7 +13,7 @@ function shift(figure) {
     width, height: 210, x: [0, Math.max(points.length - 1, 1)], y: [0, 100], xLabel: say("shift.time"), yLabel: "%",
     xTicks: points.map((_, at) => [at, clock[at]]).filter((_, at) => at % 3 === 0), label: say("shift.label"), right: 20,
   });
-  const lines = [["a", "yield_percent", say("shift.yield")], ["b", "pattern_percent", say("shift.risk")]];
+  const lines = [["a", "yield_percent", say("shift.yield")], ["b", "pattern_percent", say("shift.pattern")], ["c", "risk_percent", say("shift.risk")]];
   let at = width - 16;
   for (const [kind, field, text] of lines) {
     svg.append(node("path", { class: kind, d: path(points.map((point, index) => [sx(index), sy(point[field])])) }));

@@ -1,8 +1,9 @@
 // Everything by keyboard: j and k move, Enter opens, a acknowledges, / searches, ? helps.
 
 import { decide } from "./decide.js";
+import { focusSwitch } from "./switch.js";
 
-const PLACES = { n: "/", w: "/wafers", e: "/equipment", m: "/models", a: "/actions", h: "/health" };
+const PLACES = { n: "/", w: "/wafers", e: "/equipment", m: "/models", a: "/actions", h: "/health", l: "/lots", c: "/charts", v: "/virtual", r: "/run-to-run" };
 
 function rows() {
   return [...document.querySelectorAll("[data-rows] [data-row], [data-rows] > .tile")];
@@ -59,6 +60,7 @@ export function listenToKeys() {
       Enter: () => { if (!event.target.closest("a, button, summary")) open(); },
       a: acknowledge,
       h: () => document.querySelector("[data-heat]")?.click(),
+      o: focusSwitch,
       t: () => document.getElementById("theme").click(),
       g: () => { going = performance.now(); },
       "/": () => document.querySelector("[data-search]")?.focus(),

@@ -12,7 +12,7 @@ const SETTLE_MS = 400;
 const SLOW_MS = 2000;
 // Two hundred pages that all hear of an alert need not all ask in the same instant.
 const SPREAD_MS = 300;
-const SLOW = new Set(["wafers", "equipment"]);
+const SLOW = new Set(["wafers", "equipment", "risks", "charts"]);
 
 let pending = new Set();
 let timer = 0;
@@ -109,7 +109,7 @@ export function goLive(hydrate) {
   const lost = document.getElementById("connection");
   const stream = new EventSource(`/api/v1/events?after=${document.body.dataset.change}`);
   const changed = (topic) => { pending.add(topic); if (!busy) schedule(hydrate, SLOW.has(topic) ? SLOW_MS : SETTLE_MS); };
-  for (const topic of ["alerts", "actions", "wafers", "equipment", "labels", "health"]) {
+  for (const topic of ["alerts", "actions", "wafers", "equipment", "risks", "charts", "labels", "health"]) {
     stream.addEventListener(topic, () => changed(topic));
   }
   stream.addEventListener("reset", () => changed("all"));

@@ -6,12 +6,22 @@ import { listenToDecisions, listenToUpkeep, personField } from "./decide.js";
 import { listenToKeys } from "./keys.js";
 import { goLive } from "./live.js";
 import { drawMaps, listenToHeat } from "./maps.js";
-import { drawTraces } from "./traces.js";
+import { drawRisks } from "./risk.js";
+import { drawRuns } from "./runs.js";
+import { drawControlCharts } from "./spc.js";
+import { listenToSwitch } from "./switch.js";
+import { drawTraces, unitOf } from "./traces.js";
+import { drawVirtual } from "./virtual.js";
 
 function hydrate(root) {
   drawMaps(root);
   drawCharts(root);
   drawTraces(root);
+  drawControlCharts(root);
+  drawRisks(root);
+  drawRuns(root);
+  drawVirtual(root);
+  for (const one of root.querySelectorAll("[data-unit]")) one.textContent = unitOf(one.dataset.unit);
   for (const form of root.querySelectorAll("[data-filters]")) {
     form.addEventListener("change", () => form.requestSubmit());
     form.addEventListener("submit", () => {
@@ -39,6 +49,7 @@ personField();
 listenToDecisions();
 listenToUpkeep();
 listenToAccounts();
+listenToSwitch();
 listenToKeys();
 hydrate(document);
 goLive(hydrate);

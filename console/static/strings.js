@@ -3,8 +3,14 @@
 const texts = JSON.parse(document.body.dataset.strings);
 
 export function say(key, values = {}) {
-  const text = texts[`js.${key}`] ?? key;
+  const text = texts[`js.${key}`] ?? texts[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
+
+// A rule of a control chart in words; one nobody has described is shown by its name.
+export function ruleName(rule) {
+  const known = texts[`rule.${rule}`];
+  return known ? `${known} (${rule})` : rule;
 }
 
 export function toast(text, bad = false) {

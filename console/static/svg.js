@@ -63,6 +63,18 @@ export function frame({ width, height, x, y, xLabel, yLabel, xTicks, label, righ
   return { svg, sx, sy, left, top, bottom };
 }
 
+// Labels of a time axis at `count` of the points; the day is said where it changes.
+export function timeTicks(clock, count) {
+  const every = Math.max(Math.ceil(clock.length / count), 1);
+  let day = "";
+  return clock.map((text, at) => [at, text]).filter(([at]) => at % every === 0 && (at === 0 || at < clock.length - every / 3)).map(([at, text]) => {
+    const [before, time] = text.includes(" ") ? text.split(" ") : ["", text];
+    const shown = before === day ? time : text;
+    day = before;
+    return [at, shown];
+  });
+}
+
 const ruler = new OffscreenCanvas(1, 1).getContext("2d");
 
 // Of a chart's label, in its own units (the style sheet sets 11 px).

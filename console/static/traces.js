@@ -11,13 +11,18 @@ export function unitOf(variable) {
   return UNITS[variable.split("_").at(-1)] ?? "";
 }
 
+// A variable or parameter as an axis is labelled: with its unit.
+export function labelOf(variable) {
+  const unit = unitOf(variable);
+  return unit ? `${variable} (${unit})` : variable;
+}
+
 function draw(figure, traces, band) {
-  const unit = unitOf(band.variable);
   const all = [...band.suspect, ...band.low, ...band.high, ...band.mean];
   const seconds = traces.seconds;
   const { svg, sx, sy } = frame({
     width: 640, height: 236, x: [seconds[0], seconds.at(-1)], y: extent(all), xLabel: say("trace.time"),
-    yLabel: unit ? `${band.variable} (${unit})` : band.variable, label: say("trace.label", { variable: band.variable }),
+    yLabel: labelOf(band.variable), label: say("trace.label", { variable: band.variable }),
   });
   if (band.low.length) {
     const there = seconds.map((second, at) => [second, band.low[at], band.high[at]]).filter((one) => one[1] !== null && one[2] !== null);

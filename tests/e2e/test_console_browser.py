@@ -24,6 +24,7 @@ from tests.console_events import (
     inhibit_action,
 )
 from tests.console_server import running
+from tests.console_steering import STOPPED, chart_events, chart_id, risk, switch
 from tests.factories import NOON_MS
 
 pytestmark = pytest.mark.browser
@@ -39,6 +40,8 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+CHART = f"/charts/{SITE}/{chart_id('xbar', 'ETCH-04/B')}"
+VIRTUAL = f"/virtual?site={SITE}&module=ETCH-04/B&step=etch&parameter=etch_depth_nm"
 PAGES = (
     "/",
     "/wafers",
@@ -48,6 +51,15 @@ PAGES = (
     "/actions",
     "/health",
     f"/alerts/{ALERT_ID}",
+    "/lots",
+    f"/lots/{SITE}/L0003",
+    "/charts",
+    CHART,
+    f"/equipment/{SITE}/ETCH-04/B",
+    "/virtual",
+    VIRTUAL,
+    "/run-to-run",
+    f"/run-to-run?site={SITE}&thread={STOPPED}",
 )
 # How many pixels of a canvas are dark (a failing die), light (a passing one) and orange (heat).
 COUNT = """canvas => {
@@ -258,6 +270,9 @@ def test_every_page_fits_and_paints(serve, full, visit, scheme):
         ready(page)
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 1280, f"{path} scrolls sideways at 1280 pixels"
+        for chart in page.locator("figure.chart:visible").all():
+            # Both axes say what they are, and no chart stays empty.
+            expect(chart.locator("svg text").nth(3)).to_be_attached()
         red = page.evaluate(
             "Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
         )
@@ -269,7 +284,8 @@ def test_keys_reach_every_page_and_the_search(serve, full, visit):
     page = visit(server)
     page.goto("/")
     for key, path in (("w", "/wafers"), ("e", "/equipment"), ("m", "/models"),
-                      ("a", "/actions"), ("h", "/health"), ("n", "/")):  # fmt: skip
+                      ("a", "/actions"), ("h", "/health"), ("l", "/lots"), ("c", "/charts"),
+                      ("v", "/virtual"), ("r", "/run-to-run"), ("n", "/")):  # fmt: skip
         ready(page)
         page.keyboard.press("g")
         page.keyboard.press(key)
@@ -284,6 +300,108 @@ def test_keys_reach_every_page_and_the_search(serve, full, visit):
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{server_url(server)}/?q=scratch&state=open")
     expect(page.locator("#alerts")).to_contain_text("No alert matches")
+
+
+def test_automatic_actions_are_switched_off_from_any_page_by_keyboard(serve, full, visit):
+    server = serve(full)
+    page = visit(server)
+    page.goto("/charts")
+    ready(page)
+    strip = page.locator(".strip .automation")
+    page.keyboard.press("o")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("Say who you are")
+    page.locator("#who").fill("Kim Minji")
+    page.locator("h1").click()
+    page.keyboard.press("o")
+    page.keyboard.press("Enter")
+    expect(strip).to_contain_text("off Kim Minji")
+    # On again takes a reason.
+    page.keyboard.press("o")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{server_url(server)}/actions#automation")
+    ready(page)
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.locator("#toast")).to_contain_text("Say why")
+    page.get_by_label("why").fill("audit done")
+    page.get_by_role("button", name="Switch on").click()
+    expect(strip).not_to_contain_text("Kim Minji")
+    expect(page.locator("#automation table")).to_contain_text("audit done")
+    expect(page.locator("#audit tbody tr")).to_have_count(2)
+
+
+def test_somebody_else_switching_is_seen_at_once(serve, full, visit):
+    server = serve(full)
+    page = visit(server)
+    page.goto("/models")
+    ready(page)
+    with full.begin() as connection:
+        project(connection, delivered([switch(False, 900, by="Lee")]))
+    expect(page.locator(".strip .automation")).to_contain_text("off Lee")
+
+
+def test_a_control_chart_names_what_broke_and_grows_by_itself(serve, engine, visit):
+    events = [event for event in chart_events() if event.key != "ETCH-04/C"]
+    mine = [event for event in events if event.chart_id == chart_id("xbar", "ETCH-04/B")]
+    with engine.begin() as connection:
+        project(connection, delivered([event for event in events if event not in mine[-5:]]))
+    server = serve(engine)
+    page = visit(server)
+    page.goto("/charts")
+    ready(page)
+    expect(page.locator(".chart-card .chip").first).to_have_text("Out of control")
+    page.goto(CHART)
+    ready(page)
+    chart = page.locator("#points svg")
+    points = chart.locator(".dot")
+    expect(points).to_have_count(55)
+    expect(chart).to_contain_text("etch_depth_nm (nm)")
+    expect(chart).to_contain_text("UCL")
+    expect(chart).to_contain_text("phase I")
+    expect(chart.locator("text.broken").first).to_contain_text("WE 2")
+    expect(page.locator("#rules")).to_contain_text("ARL0")
+    expect(page.locator("#siblings .chart-card")).to_have_count(1)
+    with engine.begin() as connection:
+        project(connection, delivered(mine[-5:]))
+    expect(points).to_have_count(60)
+    expect(chart.locator(".dot.odd")).to_have_count(sum(bool(event.rules) for event in mine))
+
+
+def test_risk_comes_to_the_lot_as_the_wafers_move(serve, engine, visit):
+    at = NOON_MS + 60_000
+    with engine.begin() as connection:
+        project(connection, delivered([risk("L7", slot, 0, 0.1, at) for slot in (1, 2, 3)]))
+    server = serve(engine)
+    page = visit(server)
+    page.goto("/")
+    ready(page)
+    expect(page.locator("#lots tbody .fair")).to_have_count(3)
+    with engine.begin() as connection:
+        project(connection, delivered([risk("L7", 2, 1, 0.9, at + 1)]))
+    expect(page.locator("#lots tbody .at-risk")).to_have_count(1)
+    page.locator("#lots tbody a.row-link").click()
+    ready(page)
+    expect(page.locator(".risk-matrix .at-risk text").first).to_have_text("94")
+    expect(page.locator("#history .risk.high")).to_have_count(1)
+    expect(page.locator("#history svg")).to_contain_text("slot 2")
+
+
+def test_virtual_metrology_shows_what_held(serve, full, visit):
+    server = serve(full)
+    page = visit(server)
+    page.goto(VIRTUAL)
+    ready(page)
+    band = page.locator("#over-time figure svg")
+    expect(band.locator("path.band")).to_be_attached()
+    expect(band.locator("path.unlike")).to_have_count(3)
+    place = {"site": SITE, "module": "ETCH-04/B", "step": "etch", "parameter": "etch_depth_nm"}
+    found = page.request.get(
+        f"{server_url(server)}/api/v1/virtual-metrology/place", params=place
+    ).json()
+    inside = [one for one in found["history"] if one["measured"] is not None
+              and one["low"] <= one["measured"] <= one["high"]]  # fmt: skip
+    expect(band.locator(".dot.in")).to_have_count(len(inside))
+    expect(page.locator("#scatter .dot")).to_have_count(found["measured"])
 
 
 def test_a_wafer_is_labelled_with_one_key(serve, full, visit):

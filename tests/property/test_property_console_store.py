@@ -17,6 +17,7 @@ from tests.console_events import (
     module_states,
     wafer_events,
 )
+from tests.console_steering import chart_events, history_events, risk_events, run_events
 from tests.factories import NOON_MS
 
 DECISIONS = [
@@ -39,6 +40,10 @@ EVENTS = [
     inhibit_action(event_id="approved", status="approved", by="kim"),
     inhibit_action(event_id="applied", status="applied", by="fab"),
     *DECISIONS,
+    *history_events()[-6:],
+    *chart_events()[19:22],
+    *run_events()[:2],
+    *risk_events()[:4],
 ]
 
 

@@ -258,7 +258,7 @@ def test_equipment_models_health_and_the_shift(looking):
 
 @pytest.mark.parametrize(
     ("table", "rows"),
-    [("alerts", 1), ("actions", 1), ("wafers", 50), ("equipment", 6), ("audit", 0),
+    [("alerts", 1), ("actions", 1), ("wafers", 125), ("equipment", 6), ("audit", 0),
      ("dead_letters", 1)],
 )  # fmt: skip
 def test_every_table_as_csv(looking, table, rows):

@@ -7,10 +7,23 @@ from console import HealthReport
 from console.store import project
 from contracts.clock import ManualClock
 from tests.console_events import ALERT_ID, SITE, delivered, edge_ring_alert
+from tests.console_steering import STOPPED, chart_id
 from tests.factories import NOON_MS
 
-PAGES = ("/", "/wafers", "/equipment", "/models", "/actions", "/health")
-FULL = (*PAGES, f"/alerts/{ALERT_ID}", f"/wafers/{SITE}/L0001.02")
+STEERING = ("/lots", "/charts", "/virtual", "/run-to-run")
+PAGES = ("/", "/wafers", "/equipment", "/models", "/actions", "/health", *STEERING)
+FULL = (
+    *PAGES,
+    f"/alerts/{ALERT_ID}",
+    f"/wafers/{SITE}/L0001.02",
+    f"/lots/{SITE}/L0003?pattern=Scratch",
+    f"/equipment/{SITE}/ETCH-04/B",
+    f"/charts/{SITE}/{chart_id('t2', 'ETCH-04/B', 'all')}",
+    f"/virtual?site={SITE}&module=ETCH-04/B&step=etch&parameter=etch_depth_nm",
+    f"/run-to-run?site={SITE}&thread={STOPPED}",
+)
+
+GROUPS = "js|alert|event|state|strip|wafer|help|risk|spc|vm|r2r|cause|auto|effect"
 
 
 class Page(HTMLParser):
@@ -41,7 +54,10 @@ def test_pages_over_a_full_store(looking, path, language):
     assert page.all("html")[0]["lang"] == language
     assert len(page.all("h1")) == 1
     # No key was left without its words.
-    assert not re.findall(r">\s*(?:js|alert|event|state|strip|wafer|help)\.[a-z_.]+\s*<", text)
+    assert not re.findall(
+        r">\s*(?:js|alert|event|state|strip|wafer|help|risk|spc|vm|r2r|cause|auto|effect)\.[a-z_.]+\s*<",
+        text,
+    )
 
 
 @pytest.mark.parametrize("path", FULL)
@@ -74,6 +90,8 @@ def test_pages_over_an_empty_store_say_what_to_do(client_of, engine, path):
         _, text = read(client, path)
     if path in ("/", "/wafers", "/equipment"):
         assert "fabpilot sim run --scenario demo" in text
+    if path in STEERING:
+        assert "fabpilot demo" in text
     if path == "/models":
         assert "fabpilot train wafer-map" in text
 

@@ -12,6 +12,7 @@ SOURCES = [
     *(files("console") / "static").iterdir(),
     files("console") / "headline.py",
     files("console") / "pages.py",
+    files("console") / "steering_pages.py",
     files("console") / "rendering.py",
 ]
 
