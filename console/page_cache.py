@@ -24,6 +24,9 @@ __all__ = ["PageCache"]
 _KEPT_S = 1.0
 # Of about 100 KB each.
 _PAGES = 64
+# Made at once. Python makes them in turn anyway: a few after the other are there sooner than forty
+# side by side, and another goes on while one waits for the database.
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class PageCache:
         self._clock = clock
         self._pages: OrderedDict[tuple[object, ...], tuple[float, asyncio.Future[_Page | None]]]
         self._pages = OrderedDict()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -120,7 +124,8 @@ class PageCache:
 
         scope["state"]["shared"] = True
         try:
-            await self._app(scope, receive, catch)
+            async with self._turns:
+                await self._app(scope, receive, catch)
         finally:
             if begun.get("status") == 200 and "set-cookie" not in Headers(raw=begun["headers"]):
                 page.set_result(_Page(list(begun["headers"]), b"".join(parts)))

@@ -57,7 +57,7 @@ def test_what_was_written_holds(engine):
         check(engine, "12:abc")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, ROWS),
     st.sampled_from(
