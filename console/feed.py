@@ -23,7 +23,7 @@ _LOOK_EVERY_S = 0.25
 _KEPT = 4_000
 
 
-SLOW_TOPICS = frozenset({"wafers", "equipment"})
+SLOW_TOPICS = frozenset({"wafers", "equipment", "risks", "charts"})
 """What a fab never stops telling: a page shows it within two seconds (console/static/live.js)."""
 
 
