@@ -218,7 +218,11 @@ class Desk:
         if alert.shifts and alert.quiet_traces < QUIET_AGAIN:
             return []
         start = max(alert.since_ms, alert.until_ms)
-        latest = [e for e in self._lineage.through(alert.module)[-CLEAN_AMONG:] if e[0] > start]
+        latest = [
+            entry
+            for entry in self._lineage.through(alert.module)[-CLEAN_AMONG:]
+            if entry[0] > start and self._lineage.first_at(entry[1], alert.module) > start
+        ]
         bad = 0
         for number, (_, name) in enumerate(reversed(latest), 1):
             wafer = self._lineage.wafer(name)
