@@ -70,7 +70,7 @@ class Desk:
         self._effects = Effects(policy, state, lineage)
         self._book = AlertBook(policy, state, lineage, causes, faults, self._orders)
         self._fault_desk = FaultDesk(
-            policy, state, lineage, self._book, self._orders, self._effects
+            policy, state, lineage, self._book, self._orders, self._effects, faults
         )
 
     # -- evidence -----------------------------------------------------------------------------
