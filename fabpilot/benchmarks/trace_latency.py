@@ -233,10 +233,15 @@ def _batches(line: TraceLine, count: int) -> tuple[list[tuple[int, list[Message]
     batches, names = [], []
     for number in range(count):
         module = modules[number % len(modules)]
-        sick = number // _SICK_EVERY >= modules.index(module) + 5
         time_ms = start_ms + number * 1000
+        place = modules.index(module)
         events = line.treated(
-            number, STEPS - 1, time_ms, module=module, shift=_SHIFT if sick else 0.0
+            number,
+            STEPS - 1,
+            time_ms,
+            module=module,
+            shift=_SHIFT if number // _SICK_EVERY >= place + 5 else 0.0,
+            sensor=place,
         )
         batches.append((time_ms, [encode(event) for event in events]))
         names.append(events[-1].substrate_id)  # type: ignore[attr-defined]
