@@ -225,8 +225,8 @@ def _measure(
 def _batches(line: TraceLine, count: int) -> tuple[list[tuple[int, list[Message]]], list[str]]:
     """Time and records of each wafer's last step, and the wafers' names.
 
-    Wafers go to the modules of that step in turn; one module after another begins to be off, so
-    that there are alerts to wait for.
+    Wafers go to the modules of that step in turn; one module after another begins to be off, each
+    in another sensor (what all modules do is nobody's fault), so that there are alerts.
     """
     modules = sorted({line.module_of(wafer, STEPS - 1) for wafer in range(100)})
     start_ms = START_MS + (_HISTORY_TICKS + 60) * _TICK_MS
