@@ -264,8 +264,10 @@ class Engine:
             return told + risks + self._risk.reviewed(told)
         told = self._desk.traced(event, verdict)
         told += self._risk.traced(event, verdict) + self._risk.reviewed(told)
-        foretold = self._virtual.traced(event, verdict)
-        return told + [one for one in foretold if self._virtual.worth_telling(one)]
+        for foretold in self._virtual.traced(event, verdict):
+            told += [foretold] if self._virtual.worth_telling(foretold) else []
+            told += self._threads.foretold(foretold)
+        return told
 
     def _measured(self, event: Metrology) -> list[Event]:
         reason = self._metrology.measured(event)
