@@ -53,11 +53,6 @@ class RidgeLine:
         self._information, self._target = np.zeros((size, size)), np.zeros(size)
         self._load()
 
-    @property
-    def weights(self) -> Floats:
-        """(F,) deviations of the value per spread of each sensor."""
-        return self._weights
-
     def value(self, reading: Floats) -> float:
         """What a reading (F,) adds to the mean, in deviations.
 

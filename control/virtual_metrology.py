@@ -287,8 +287,11 @@ def _learn(
 def _reading(group: VirtualGroup, verdict: Verdict) -> npt.NDArray[np.int8]:
     """Levels in tenths of a spread, (features,); 0 for what is not known."""
     width = len(verdict.charts) // 3
-    z = np.nan_to_num(verdict.z[:width])
-    if [name for name, _ in verdict.charts[: len(group.variables)]] != group.variables:
+    z = np.where(np.isfinite(verdict.z[:width]), verdict.z[:width], 0.0)
+    # Mostly the same sensors in the same order; only then are the first F those of the group.
+    if not all(
+        name == chart[0] for name, chart in zip(group.variables, verdict.charts, strict=False)
+    ):
         place = {name: number for number, (name, _) in enumerate(verdict.charts[:width])}
         z = np.array([z[place[name]] if name in place else 0.0 for name in group.variables])
     z = np.rint(z[: len(group.variables)] * _TENTHS)

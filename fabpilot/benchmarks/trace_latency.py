@@ -225,18 +225,23 @@ def _measure(
 def _batches(line: TraceLine, count: int) -> tuple[list[tuple[int, list[Message]]], list[str]]:
     """Time and records of each wafer's last step, and the wafers' names.
 
-    Wafers go to the modules of that step in turn; one module after another begins to be off, so
-    that there are alerts to wait for.
+    Wafers go to the modules of that step in turn; one module after another begins to be off, each
+    in another sensor (what all modules do is nobody's fault), so that there are alerts.
     """
     modules = sorted({line.module_of(wafer, STEPS - 1) for wafer in range(100)})
     start_ms = START_MS + (_HISTORY_TICKS + 60) * _TICK_MS
     batches, names = [], []
     for number in range(count):
         module = modules[number % len(modules)]
-        sick = number // _SICK_EVERY >= modules.index(module) + 5
         time_ms = start_ms + number * 1000
+        place = modules.index(module)
         events = line.treated(
-            number, STEPS - 1, time_ms, module=module, shift=_SHIFT if sick else 0.0
+            number,
+            STEPS - 1,
+            time_ms,
+            module=module,
+            shift=_SHIFT if number // _SICK_EVERY >= place + 5 else 0.0,
+            sensor=place,
         )
         batches.append((time_ms, [encode(event) for event in events]))
         names.append(events[-1].substrate_id)  # type: ignore[attr-defined]

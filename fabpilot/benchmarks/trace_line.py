@@ -92,7 +92,14 @@ class TraceLine:
         return f"K{kind}-{number // 2 + 1:02d}/{'AB'[number % 2]}"
 
     def treated(
-        self, wafer: int, step: int, time_ms: int, *, module: str = "", shift: float = 0.0
+        self,
+        wafer: int,
+        step: int,
+        time_ms: int,
+        *,
+        module: str = "",
+        shift: float = 0.0,
+        sensor: int = 0,
     ) -> Sequence[Event]:
         """A step of a wafer: started, completed, and its trace, `shift` spreads off in one sensor.
 
@@ -101,7 +108,8 @@ class TraceLine:
             step: place in the route.
             time_ms: of its end.
             module: where; by default one after another.
-            shift: of the first sensor.
+            shift: of the sensor.
+            sensor: its number.
         """
         equipment_id, _, module_id = (module or self.module_of(wafer, step)).partition("/")
         lot = f"{self._name}{wafer // _LOT:06d}"
@@ -109,7 +117,7 @@ class TraceLine:
         values = self._pool[(wafer * 31 + step * 7) % _POOL]
         if shift:
             values = values.copy()
-            values[:, 0] += np.float32(shift)
+            values[:, sensor] += np.float32(shift)
         job, recipe, name = f"PJ-{lot}-{step}", f"R{step:02d}", f"S{step:02d}"
         phases = (("started", time_ms - _TICK_MS // 2), ("completed", time_ms))
         return [

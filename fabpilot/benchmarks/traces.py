@@ -6,10 +6,11 @@ from collections.abc import Callable
 import msgspec
 
 from contracts.codec import decode, encode
-from contracts.events import Alert, Risk, Trace
+from contracts.events import Alert, Prediction, Risk, Trace
 from contracts.records import Message
 from control.engine import Engine
 from control.policy import Policy
+from control.state_parts import Changes
 from fabpilot.benchmarks.trace_line import TraceLine
 
 __all__ = ["StateOverTime", "TraceSpeed", "measure_trace_speed", "watch_state"]
@@ -17,6 +18,8 @@ __all__ = ["StateOverTime", "TraceSpeed", "measure_trace_speed", "watch_state"]
 SITE = "kr1"
 # As the stateful loop takes them: the state is saved once a batch.
 _BATCH = 500
+# Traces between two looks at what a small batch writes.
+_FEW = 10
 # Ticks until the charts of all modules have learned and the line is full.
 _WARM_UP_TICKS = 900
 _MEASURED_TRACES = 2_000
@@ -53,14 +56,18 @@ class StateOverTime(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         wafers: tested at each look.
-        bytes: of the snapshot then.
+        bytes: of all saved parts then.
         largest: of all looks; `growth` is the last over that at half the run.
+        snapshot: bytes of the state in one piece at the end, not compressed.
+        bytes_per_trace: written on average for one trace and its process events, in batches of 10.
     """
 
     wafers: list[int]
     bytes: list[int]
     largest: int
     growth: float
+    snapshot: int
+    bytes_per_trace: float
 
 
 def measure_trace_speed(policy: Policy, rows: int, variables: int) -> TraceSpeed:
@@ -119,20 +126,38 @@ def watch_state(policy: Policy, wafers: int, on_progress: Callable[[int], None])
         engine.handle(event)
     looks: list[int] = []
     sizes: list[int] = []
+    kept: dict[str, int] = {}
     every = max(1, wafers // 20)
-    number = tested = 0
+    number = tested = traces = written = 0
     while tested < wafers:
         for event in line.tick(number):
             engine.handle(event)
-            tested += event.ce_type == "fabpilot.prediction.v1"
+            tested += isinstance(event, Prediction)
+            traces += isinstance(event, Trace)
+            if isinstance(event, Trace) and traces % _FEW == 0:
+                written += _keep(kept, engine.changes())
         number += 1
         if tested and tested % every == 0:
             looks.append(tested)
-            sizes.append(len(engine.snapshot()))
+            sizes.append(sum(kept.values()))
             on_progress(tested)
     return StateOverTime(
         wafers=looks,
         bytes=sizes,
         largest=max(sizes),
         growth=sizes[-1] / sizes[len(sizes) // 2],
+        snapshot=len(engine.snapshot()),
+        bytes_per_trace=written / traces,
     )
+
+
+def _keep(kept: dict[str, int], changes: Changes) -> int:
+    """Note the sizes of the parts that were written; how many bytes that were."""
+    written = 0
+    for part, data in changes.items():
+        if data is None:
+            del kept[part]
+        else:
+            kept[part] = len(data)
+            written += len(data)
+    return written

@@ -111,10 +111,10 @@ def measure_virtual(
     well = [pair for pair in done if not is_sick(pair)]
     scale: dict[tuple[str, str], float] = {}
     for pair in well:
-        name = (pair.told.step, pair.told.parameter)
-        if name not in scale:
-            errors = [p.value - p.mean for p in well if (p.told.step, p.told.parameter) == name]
-            scale[name] = float(np.sqrt(np.mean(np.square(errors))))
+        chart = (pair.told.step, pair.told.parameter)
+        if chart not in scale:
+            errors = [p.value - p.mean for p in well if (p.told.step, p.told.parameter) == chart]
+            scale[chart] = float(np.sqrt(np.mean(np.square(errors))))
     return VirtualRun(
         scenario=scenario.name,
         seed=seed,

@@ -1,10 +1,12 @@
 """`fabpilot bench risk`: does the risk told before the test come true, and virtual metrology?"""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 import numpy as np
 import typer
+from rich.progress import Progress
 
 from control.policy import load_policy
 from fab_sim import load_scenario
@@ -76,12 +78,11 @@ def risk(
         for number in seed or (1, 2):
             wafers = lots * loaded.lots.wafers
             with progress_bar(f"{loaded.name} {number}", (1 + virtual) * wafers) as bar:
-                task = bar.tasks[0].id
                 run, foreseen, true = measure_risk(
                     loaded,
                     seed=number,
                     policy=policy,
-                    on_progress=lambda done, bar=bar, task=task: bar.update(task, completed=done),
+                    on_progress=_show(bar, 0),
                 )
                 runs.append(run)
                 risks.append(foreseen)
@@ -92,9 +93,7 @@ def risk(
                             loaded,
                             seed=number,
                             policy=policy,
-                            on_progress=lambda done, bar=bar, task=task, start=wafers: bar.update(
-                                task, completed=start + done
-                            ),
+                            on_progress=_show(bar, wafers),
                         )
                     )
     together = np.concatenate(risks)
@@ -111,3 +110,7 @@ def risk(
         machine=machine(),
     )
     report(result, as_json=as_json, title="risk")
+
+
+def _show(bar: Progress, start: int) -> Callable[[int], None]:
+    return lambda done: bar.update(bar.tasks[0].id, completed=start + done)
