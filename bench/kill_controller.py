@@ -243,11 +243,14 @@ def _happenings(options: argparse.Namespace, rng: random.Random) -> list[str]:
     return happenings
 
 
+_SAID = (Stream.ALERTS, Stream.ACTIONS, Stream.RISKS, Stream.CHARTS, Stream.DEAD_LETTERS)
+
+
 def decisions(log: Log) -> dict[str, list[bytes]]:
-    """Alerts and actions on the log, in no order."""
+    """What a controller said on the log, in no order."""
     return {
         stream.value: sorted(r.value for r in records(log, [topic_name(_SITE, stream)]))
-        for stream in (Stream.ALERTS, Stream.ACTIONS, Stream.DEAD_LETTERS)
+        for stream in _SAID
     }
 
 
