@@ -39,27 +39,35 @@ T = TypeVar("T")
 
 
 class Cached(Generic[T]):
-    """A value that is worked out anew after `seconds` at the earliest, by one caller at a time.
+    """A value that is worked out anew once it is older than `seconds`.
 
-    The others get what is known meanwhile: working it out may take seconds, and two hundred people
-    may ask at once.
+    Only the first who asks waits for it. Later ones get the value as it is while a thread works out
+    the next: a registry that takes its time must not hold up every page.
 
     Args:
         work: gives the value; while it raises, the last value stays.
         empty: what there is before the first success.
+        seconds: how old it may be before it is worked out anew.
     """
 
     def __init__(self, work: Callable[[], T], empty: T, seconds: float = 3.0) -> None:
         self._work = work
         self._value = empty
         self._seconds = seconds
-        self._until = 0.0
+        self._until: float | None = None
         self._working = threading.Lock()
 
     def __call__(self) -> T:
-        """The value, at most `seconds` old but for the time it takes to work it out."""
-        if time.monotonic() < self._until or not self._working.acquire(blocking=False):
-            return self._value
+        """The value; older than `seconds` only while the next is worked out."""
+        due = self._until is None or time.monotonic() >= self._until
+        if due and self._working.acquire(blocking=False):
+            if self._until is None:
+                self._renew()
+            else:
+                threading.Thread(target=self._renew, name="cached", daemon=True).start()
+        return self._value
+
+    def _renew(self) -> None:
         try:
             # A registry that does not answer must not take the pages down; what is shown then is
             # what was known last, and Health says that the registry is away.
@@ -68,7 +76,6 @@ class Cached(Generic[T]):
             self._until = time.monotonic() + self._seconds
         finally:
             self._working.release()
-        return self._value
 
 
 def registered_models(settings: Settings, engine: sa.Engine) -> Sequence[ModelInfo]:

@@ -166,7 +166,9 @@ class Steps:
         alerts: list[Any] = []
         while time.monotonic() - began < timeout_s:
             counted = self.count()
-            alerts = get_json(f"{base}/alerts", self._headers())["items"]
+            # A machine that has just started a whole stack may keep a page waiting.
+            with contextlib.suppress(CheckError):
+                alerts = get_json(f"{base}/alerts", self._headers())["items"]
             if counted["predicted"] >= wafers and alerts:
                 break
             time.sleep(5.0)

@@ -8,7 +8,7 @@ from console.tables import create_tables
 from contracts.errors import ModelFileError, RegistryError
 from contracts.model_file import TAG_FILE, TAG_SHA256
 from contracts.model_uri import parse_model_uri
-from fabpilot.health import Cached, registered_models
+from fabpilot.health import registered_models
 from fabpilot.settings import Settings
 from models.registry import (
     RunRecord,
@@ -127,16 +127,3 @@ def test_the_console_is_told_of_all_versions(store: tuple[str, Path], tmp_path: 
     assert infos[0].metrics == {"macro_f1": 0.5}
     assert list(infos[0].labels) == ["None"]
     assert infos[0].provider == ""  # nothing was predicted yet
-
-
-def test_a_figure_that_fails_keeps_its_last_value() -> None:
-    answers = iter([1, RegistryError("away"), 2])
-
-    def work() -> int:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    cached = Cached(work, 0, seconds=0.0)
-    assert [cached(), cached(), cached()] == [1, 1, 2]

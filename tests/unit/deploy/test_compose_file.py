@@ -90,8 +90,9 @@ def test_a_service_has_the_secrets_its_settings_name_and_no_other(name: str) -> 
     if "FABPILOT_HOME" in settings:
         # Of ours, each has the passwords of what it speaks to: a fab of nothing but Kafka.
         named = {
-            settings[key].rpartition("/")[2]
-            for key in ("FABPILOT_DATABASE_PASSWORD_FILE", "FABPILOT_MLFLOW_PASSWORD_FILE")
+            str(value).rpartition("/")[2]
+            for value in settings.values()
+            if str(value).startswith("/run/secrets/")
         }
         assert given <= named
     assert ("fabpilot_db" in given) == (name in ("postgres", "controller", "console"))
