@@ -26,6 +26,7 @@ NAMES = (
     "mlflow_reader",
     "mlflow_trainer",
     "grafana_admin",
+    "console_admin",
 )
 # 192 bits, in characters that need no quoting anywhere.
 _BYTES = 24
