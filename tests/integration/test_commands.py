@@ -100,7 +100,7 @@ def test_the_controller_takes_in_what_the_fab_does(home: Home) -> None:
     fab = home.json("sim", "run", "--scenario", "demo", "--wafers", "30", "--site", "q1")
     assert fab["wafers"] >= 30
     controlled = home.json("control", "--until-idle", "--site", "q1")
-    read = ("process", "equipment", "traces", "alerts", "actions")
+    read = ("process", "equipment", "traces", "metrology", "alerts", "actions")
     records = sum(len(home.tail(stream, "--site", "q1")) for stream in read)
     assert controlled["consumed"] == records
     assert home.json("control", "--until-idle", "--site", "q1")["consumed"] == 0
