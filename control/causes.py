@@ -50,7 +50,7 @@ class Causes:
         """Take in one wafer that was tested, or whose route became known only now."""
         causes = tuple(
             (module, pattern)
-            for module, time_ms in self._lineage.modules_of(substrate_id).items()
+            for module, time_ms in self._lineage.visits_to(substrate_id)
             for pattern in self._covering(module, time_ms)
         )
         if causes:

@@ -70,7 +70,7 @@ class Desk:
         self._effects = Effects(policy, state, lineage)
         self._book = AlertBook(policy, state, lineage, causes, faults, self._orders)
         self._fault_desk = FaultDesk(
-            policy, state, lineage, self._book, self._orders, self._effects
+            policy, state, lineage, self._book, self._orders, self._effects, faults
         )
 
     # -- evidence -----------------------------------------------------------------------------
@@ -218,7 +218,11 @@ class Desk:
         if alert.shifts and alert.quiet_traces < QUIET_AGAIN:
             return []
         start = max(alert.since_ms, alert.until_ms)
-        latest = [e for e in self._lineage.through(alert.module)[-CLEAN_AMONG:] if e[0] > start]
+        latest = [
+            entry
+            for entry in self._lineage.through(alert.module)[-CLEAN_AMONG:]
+            if entry[0] > start and self._lineage.first_at(entry[1], alert.module) > start
+        ]
         bad = 0
         for number, (_, name) in enumerate(reversed(latest), 1):
             wafer = self._lineage.wafer(name)

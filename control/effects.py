@@ -177,6 +177,7 @@ class Effects:
             self._lineage.wafer(name)
             for time_ms, name in self._lineage.through(record.module)
             if time_ms > record.since_ms
+            and self._lineage.first_at(name, record.module) > record.since_ms
         ]
         bad = sum(wafer is not None and record.pattern in wafer.patterns for wafer in made)
         return len(made), bad

@@ -140,7 +140,9 @@ def find_excursion(
         row = [
             entry
             for entry in lineage.through(module)[-LOOK_BACK:]
+            # A wafer that came here before as well may have been spoilt then.
             if entry[0] > since
+            and (since < 0 or lineage.first_at(entry[1], module) > since)
             and (entry[1] in free or set(explained.get(entry[1], ())) == {module})
         ]
         mine = {name for _, name in row}

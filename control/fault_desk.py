@@ -10,6 +10,7 @@ from control.alerts import SHOWN, at_risk, grown, severity
 from control.charts import Verdict
 from control.diagnosis import SENSOR
 from control.effects import Effects
+from control.faults import FaultWatch
 from control.lineage import Lineage
 from control.metrology_watch import MetrologyShift
 from control.orders import Orders
@@ -29,6 +30,8 @@ __all__ = ["FaultDesk"]
 
 # Largest shift of a suspect, in spreads, that is no fault any more.
 CALM = 1.5
+# Traces after a maintenance in which a shift that is no failure mode is the module's new normal.
+SETTLING = 40
 # Traces after a repair on which a fault must be seen again.
 SEEN_AGAIN = 3
 # Sensors that fail do so now and then: it takes so much longer to believe that one is well again.
@@ -46,6 +49,7 @@ class FaultDesk:
         book: the open alerts.
         orders: propose what helps.
         effects: of what was done.
+        faults: the trace charts.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class FaultDesk:
         book: AlertBook,
         orders: Orders,
         effects: Effects,
+        faults: FaultWatch,
     ) -> None:
         self._policy = policy
         self._state = state
@@ -63,6 +68,7 @@ class FaultDesk:
         self._book = book
         self._orders = orders
         self._effects = effects
+        self._faults = faults
 
     def traced(self, event: Trace, verdict: Verdict) -> list[Event]:
         """A trace was judged."""
@@ -70,6 +76,9 @@ class FaultDesk:
         if self._state.effects:
             self._effects.follow(event, verdict)
             out += self.judge_effects(tested=False)
+        if verdict.shifts and self._is_new_normal(event, verdict):
+            self._faults.relearn(event.key, event.recipe_id)
+            return out
         alert = self._book.alert_on(event.key)
         if alert is None:
             return out + (self._open_fault(event, verdict) if verdict.shifts else [])
@@ -111,6 +120,16 @@ class FaultDesk:
         if mine and grown(alert):
             return out + self._book.tell(alert)
         return out + self._act_if_due(alert)
+
+    def _is_new_normal(self, event: Trace, verdict: Verdict) -> bool:
+        """Whether a module that is just back from maintenance has only become another one.
+
+        Where the fault was there before its normal was known, being well looks like a shift.
+        """
+        module = self._state.modules.get(event.key)
+        if module is None or not 0 <= module.settling <= SETTLING:
+            return False
+        return not named_mode(self._suspicion(event, verdict, BY_CHARTS))
 
     def measured(self, found: MetrologyShift, levels: dict[str, float]) -> list[Event]:
         """A metrology chart went out of control, or came back.

@@ -95,6 +95,18 @@ class Lineage:
             out[module] = max(visit.time_ms, out.get(module, visit.time_ms))
         return out
 
+    def visits_to(self, substrate_id: str) -> list[tuple[str, int]]:
+        """(module, time_ms) of every step of a wafer: routes come back to the same modules."""
+        record = self._state.wafers.get(substrate_id)
+        if record is None:
+            return []
+        places = self._state.places
+        return [(places[visit.place].module, visit.time_ms) for visit in record.visits]
+
+    def first_at(self, substrate_id: str, module: str) -> int:
+        """When a module first treated a wafer; -1 if it never did."""
+        return min((t for name, t in self.visits_to(substrate_id) if name == module), default=-1)
+
     def untested(self) -> Iterator[tuple[str, WaferRecord]]:
         """Wafers in progress."""
         return ((name, wafer) for name, wafer in self._state.wafers.items() if wafer.tested_ms < 0)

@@ -14,8 +14,9 @@ import numpy.typing as npt
 __all__ = ["HELD", "Peer", "compare"]
 
 # Readings of its own, and other modules with as many, from which a module is judged; and degrees
-# of freedom of the pooled spread.
-READINGS, PEERS, DEGREES = 3, 2, 8
+# of freedom of the pooled spread. With a single peer it is not known which of the two is off, but a
+# failure mode has a sign, and only one of them can have it.
+READINGS, PEERS, DEGREES = 3, 1, 8
 # The latest readings that count: an old one must not hide what has begun.
 HELD = READINGS + 1
 # Modules differ by about so many spreads at least: what tool matching tolerates.
@@ -66,18 +67,25 @@ def compare(
     there = counts >= READINGS
     known = there.sum(axis=0)
     degrees = np.where(there, counts - 1.0, 0.0)
-    enough = (known >= PEERS) & (degrees.sum(axis=0) >= DEGREES) & np.isfinite(mine).all(axis=0)
+    own = len(mine) - 1.0
+    free = degrees.sum(axis=0) + own
+    enough = (known >= PEERS) & (free >= DEGREES) & np.isfinite(mine).all(axis=0)
     if not enough.any():
         return None
     centres = np.where(there, np.array([peer.centre for peer in peers]), np.nan)[:, enough]
     var = np.array([peer.var for peer in peers])
     sigma = np.full(width, np.nan)
-    pooled = (degrees * var).sum(axis=0)[enough] / degrees.sum(axis=0)[enough]
+    squares = (degrees * var).sum(axis=0) + own * mine.var(axis=0, ddof=1)
+    pooled = squares[enough] / free[enough]
     sigma[enough] = np.sqrt(np.maximum(pooled, floor[enough] ** 2))
     normal = np.full(width, np.nan)
     normal[enough] = np.nanmedian(centres, axis=0)
     apart = (mine.mean(axis=0) - normal) / sigma
-    between = np.maximum(MATCHING, np.nanstd(centres, axis=0, ddof=1) / sigma[enough])
+    between = np.full(int(enough.sum()), MATCHING)
+    if len(peers) > 1:
+        several = known[enough] > 1
+        spread = np.nanstd(centres[:, several], axis=0, ddof=1) / sigma[enough][several]
+        between[several] = np.maximum(MATCHING, spread)
     limit = np.full(width, np.inf)
     limit[enough] = LIMIT * np.sqrt(1.0 / len(mine) + between**2 * (1.0 + 1.0 / known[enough]))
     out = np.flatnonzero(np.abs(np.nan_to_num(apart)) > limit)

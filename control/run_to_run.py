@@ -376,7 +376,8 @@ class Controller:
         trust = 1.0
         if deviation > 0.0:
             # The share of the variance that is the process's: Kalman's weight, to first order.
-            trust = tuning.noise**2 / (tuning.noise**2 + deviation**2) if tuning.noise > 0 else 0.0
+            # `hypot`, as the square of an absurd deviation is beyond all numbers.
+            trust = (tuning.noise / math.hypot(tuning.noise, deviation)) ** 2
         self._watch.add(value - tuning.target, used - self._nominal, tuning.gain)
         seen = value - tuning.gain * used
         record.level, record.drift = follow(

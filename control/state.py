@@ -113,6 +113,7 @@ class ModuleRecord(msgspec.Struct, array_like=True):
         traced_ms: time of its latest trace; -1 if there was none.
         readings: digest of that trace's values, to know a replay under another name.
         missing: share of its sensors that said nothing in that trace.
+        settling: traces since it came back from scheduled maintenance; -1 if it never did.
     """
 
     kind: str = ""
@@ -125,6 +126,7 @@ class ModuleRecord(msgspec.Struct, array_like=True):
     traced_ms: int = -1
     readings: int = 0
     missing: float = 0.0
+    settling: int = -1
 
 
 class GroupRecord(msgspec.Struct):

@@ -35,6 +35,10 @@ def control(
     lots: Annotated[
         int | None, typer.Option("--lots", min=1, help="Lots of each site, to shorten them.")
     ] = None,
+    trace_rows: Annotated[
+        int | None,
+        typer.Option("--trace-rows", min=40, max=240, help="Samples a trace at most, to shorten."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Value, naming and needless stops of the advisor, over built-in and random scenarios.
@@ -58,9 +62,11 @@ def control(
     ]
     plan: list[tuple[Scenario, int, bool]] = []
     for name in names:
-        plan += [(_shortened(load_scenario(name), lots), seed, False) for seed in chosen]
+        plan += [
+            (_shortened(load_scenario(name), lots, trace_rows), seed, False) for seed in chosen
+        ]
     for number in range(draw, draw + unseen):
-        plan.append((_shortened(unseen_scenario(number), lots), number, True))
+        plan.append((_shortened(unseen_scenario(number), lots, trace_rows), number, True))
     settings = load_settings()
     stop = stop_event()
     with progress_bar("control", len(plan) * len(POLICIES)) as bar:
@@ -75,10 +81,14 @@ def control(
         report(result, as_json=as_json, title="control")
 
 
-def _shortened(scenario: Scenario, lots: int | None) -> Scenario:
+def _shortened(scenario: Scenario, lots: int | None, trace_rows: int | None) -> Scenario:
     total = lots or scenario.lots.total or _LOTS
     if scenario.lots.total is not None:
         total = min(total, scenario.lots.total)
+    sampling = scenario.sampling
+    rows = min(trace_rows or sampling.trace_rows, sampling.trace_rows)
     return msgspec.structs.replace(
-        scenario, lots=msgspec.structs.replace(scenario.lots, total=total)
+        scenario,
+        lots=msgspec.structs.replace(scenario.lots, total=total),
+        sampling=msgspec.structs.replace(sampling, trace_rows=rows),
     )

@@ -106,6 +106,18 @@ def test_the_controller_takes_in_what_the_fab_does(home: Home) -> None:
     assert home.json("control", "--until-idle", "--site", "q1")["consumed"] == 0
 
 
+def test_the_switch_over_automatic_actions(home: Home) -> None:
+    arguments = ("--by", "kim", "--reason", "wrong tool", "--site", "sw1")
+    switched = home.json("automation", "off", *arguments)
+    assert (switched["automatic"], switched["by"]) == (False, "kim")
+    assert home.json("automation", "on", *arguments)["automatic"] is True
+    assert home.json("control", "--until-idle", "--site", "sw1")["consumed"] == 2
+    events = [line["data"] for line in home.tail("actions", "--site", "sw1")]
+    assert [event["automatic"] for event in events] == [False, True]
+    message = error_of(home.run("automation", "off", "--by", " ", "--reason", "x", code=1))
+    assert "--by" in message
+
+
 def test_a_fab_goes_on_where_it_was(home: Home) -> None:
     first = home.json("sim", "run", "--scenario", "demo", "--wafers", "20", "--site", "s1")
     second = home.json("sim", "run", "--scenario", "demo", "--wafers", "60", "--site", "s1")

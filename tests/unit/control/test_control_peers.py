@@ -27,9 +27,13 @@ def test_a_module_far_from_its_peers_is_seen_on_its_third_run() -> None:
     assert compare(runs(9, 3), peers, floor) is None
 
 
-def test_too_few_peers_say_nothing() -> None:
-    peers = [Peer.of_readings(runs(1, 4)), Peer.of_readings(runs(2, 2))]
-    assert compare(runs(9, 4, 9.0), peers, np.full(3, 1e-3)) is None
+def test_too_few_peers_say_nothing_and_one_is_enough() -> None:
+    floor = np.full(3, 1e-3)
+    assert compare(runs(9, 4, 9.0), [Peer.of_readings(runs(2, 2))], floor) is None
+    assert compare(runs(9, 4, 9.0), [], floor) is None
+    one = compare(runs(9, 4, 9.0), [Peer.of_readings(runs(1, 6))], floor)
+    assert one is not None
+    assert one[2][0] > 5.0
 
 
 def test_a_silent_sensor_hides_no_other() -> None:

@@ -100,3 +100,15 @@ def test_chance_is_inconclusive() -> None:
         clear += not found.inconclusive or any(item.p_value < 0.05 for item in found.found)
     assert clear <= 1
     assert root_cause(lineage, {}, bad[:2], names) == RootCause((), (), True)
+
+
+def test_a_route_that_comes_back_to_a_module() -> None:
+    state = ControlState(SITE, now_ms=START_MS)
+    lineage = Lineage(state, 100.0)
+    for sequence, at in enumerate((START_MS, START_MS + 9 * MINUTE_MS)):
+        lineage.record_visit(process("completed", "W", "L", "CLEAN-01/A", "clean", sequence, at))
+    # The last visit may be after a repair; what spoilt the wafer may have been before it.
+    assert lineage.modules_of("W") == {"CLEAN-01/A": START_MS + 9 * MINUTE_MS}
+    assert lineage.first_at("W", "CLEAN-01/A") == START_MS
+    assert lineage.first_at("W", "CLEAN-01/B") == -1
+    assert lineage.first_at("nobody", "CLEAN-01/A") == -1
