@@ -28,7 +28,7 @@ from control.state import ChartRecord, ControlState, PendingPoint, StepRecord
 
 __all__ = ["MAX_CHARTS", "MetrologyShift", "MetrologyWatch"]
 
-# More than any fab has of each; a flood of invented names stops here. 400 charts are 400 KB saved.
+# More than any fab has of each; a flood of invented names stops here.
 MAX_CHARTS, MAX_STEPS, MAX_PENDING, MAX_NAME = 400, 300, 200, 64
 # Wafers of a step, from whatever module, that its level is found from.
 _LEVEL_WAFERS = 15

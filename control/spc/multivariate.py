@@ -2,9 +2,9 @@
 
 T2 sees unusual amounts of what usually varies, SPE what never varied so before (J. E. Jackson and
 G. S. Mudholkar, Technometrics 21 (1979) 341-349). The textbook's limits take the components as
-known; with fifty variables and a thousand wafers they give two to six times the nominal false
-alarms of SPE and half of T2's. Here both limits come from wafers that the components were not
-learned from (cross-validation).
+known; where there are many variables for the wafers that gives too many false alarms of SPE and
+too few of T2. Here both limits come from wafers that the components were not learned from
+(cross-validation).
 """
 
 from typing import NamedTuple
@@ -53,8 +53,8 @@ def quadratic_limit(theta1: float, theta2: float, theta3: float, alpha: float) -
 
     Three moments matched by a chi-squared variable, E. S. Pearson's approximation in J. P. Imhof,
     Biometrika 48 (1961) 419-426, equation 4.1. Where one weight towers over many, as a component
-    left out does, Jackson and Mudholkar's formula (h0 below 0) gives a fifth of the false alarms
-    that were asked for, if c has the sign of h0, and a third of all wafers if it has not.
+    left out does (h0 below 0), Jackson and Mudholkar's formula gives far too few false alarms with
+    c of the sign of h0, and a third of all wafers without.
     """
     freedom = theta2**3 / theta3**2
     return float(theta1 + (chdtri(freedom, alpha) - freedom) * np.sqrt(theta2 / freedom))

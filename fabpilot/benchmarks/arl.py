@@ -147,7 +147,7 @@ def measure_arl(
     )
 
 
-MULTIVARIATE = ((10, 1000), (50, 1000), (300, 1500))
+MULTIVARIATE = ((10, 4000), (50, 3000), (300, 2000))
 """Variables, and wafers that are learned from."""
 
 PIECES = len(CHARTS) * len(SHIFTS) + len(MULTIVARIATE)

@@ -21,7 +21,7 @@ def arl(
     ] = 0.01,
     repetitions: Annotated[
         int, typer.Option("--repetitions", min=1, help="Of T2 and SPE, each on other data.")
-    ] = 3,
+    ] = 6,
     as_json: JsonOption = False,
 ) -> None:
     """Points to an alarm in control and after 1 and 2 sigmas: simulated, computed, published.

@@ -95,7 +95,7 @@ def make(variables: int, wafers: int, seed: int) -> np.ndarray:
     return random.normal(size=(wafers, 3)) @ loadings + random.normal(size=(wafers, variables))
 
 
-def test_false_alarms_are_as_many_as_promised_where_the_textbook_gives_ten_times_as_many() -> None:
+def test_false_alarms_are_as_many_as_promised() -> None:
     chart = Multivariate(make(40, 600, 0), alpha=0.05)
     found = chart.add(make(40, 20_000, 1))
     assert (found.t2 > chart.t2_limit).mean() == pytest.approx(0.05, rel=0.2)
