@@ -48,7 +48,7 @@ class RiskScores(msgspec.Struct, frozen=True, kw_only=True):
         auc: that a bad wafer's risk is above a good one's; None where all are alike.
         calibration_error: mean distance of foreseen and seen shares over the bins, by wafers.
         caught: bad wafers whose risk was at least a half; `false` good ones.
-        named: of the caught, those whose most probable pattern is a true one.
+        named: of the caught, those whose most probable pattern is a true one; None if not asked.
         lead_h: median hours between the first risk of a half and the test, of the caught.
         bins: the reliability diagram.
     """
@@ -62,7 +62,7 @@ class RiskScores(msgspec.Struct, frozen=True, kw_only=True):
     calibration_error: float
     caught: int
     false: int
-    named: int
+    named: int | None
     lead_h: float | None
     bins: list[RiskBin]
 
@@ -159,15 +159,19 @@ def measure_risk(
 
 
 def score_risks(
-    risks: Floats, bad: Floats, named: npt.NDArray[np.bool_], leads: Floats
+    risks: Floats,
+    bad: Floats,
+    named: npt.NDArray[np.bool_] | None = None,
+    leads: Floats | None = None,
 ) -> RiskScores:
     """Compare foreseen with seen.
 
     Args:
         risks: (N,) 0 to 1.
         bad: (N,) 0 or 1.
-        named: (N,) whether the most probable pattern is a true one.
-        leads: (N,) hours from the first risk of a half to the test; negative where there was none.
+        named: (N,) whether the most probable pattern is a true one; None leaves it out.
+        leads: (N,) hours from the first risk of a half to the test, negative where there was none;
+            None leaves them out.
     """
     wafers, count = len(risks), int(bad.sum())
     share = count / wafers if wafers else 0.0
@@ -192,7 +196,7 @@ def score_risks(
                 bad=round(seen, 4),
             )
         )
-    early = leads[caught & (leads >= 0.0)]
+    early = np.zeros(0) if leads is None else leads[caught & (leads >= 0.0)]
     return RiskScores(
         wafers=wafers,
         bad=count,
@@ -203,7 +207,7 @@ def score_risks(
         calibration_error=round(error, 5),
         caught=int(caught.sum()),
         false=int((high & (bad == 0)).sum()),
-        named=int((caught & named).sum()),
+        named=None if named is None else int((caught & named).sum()),
         lead_h=round(float(np.median(early)), 2) if len(early) else None,
         bins=bins,
     )

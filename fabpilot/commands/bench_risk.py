@@ -96,15 +96,9 @@ def risk(
                             on_progress=_show(bar, wafers),
                         )
                     )
-    together = np.concatenate(risks)
     result = RiskBench(
         lots=lots,
-        all_runs=score_risks(
-            together,
-            np.concatenate(bad),
-            np.zeros(len(together), dtype=bool),
-            np.full(len(together), -1.0),
-        ),
+        all_runs=score_risks(np.concatenate(risks), np.concatenate(bad)),
         runs=runs,
         virtual=told,
         machine=machine(),
