@@ -28,6 +28,7 @@ COMMANDS = (
     "retrain",
     "models",
     "backup",
+    "restore",
     "accounts",
     "audit",
     "bench",

@@ -41,7 +41,14 @@ def restore_database(database: URL, source: Path) -> None:
 def _run(program: str, database: URL, arguments: list[str]) -> None:
     found = _find(program)
     # No password among the arguments: every user of the machine can read those.
-    address = database.set(drivername="postgresql", password=None).render_as_string()
+    address = URL.create(
+        "postgresql",
+        username=database.username,
+        host=database.host,
+        port=database.port,
+        database=database.database,
+        query=database.query,
+    ).render_as_string(hide_password=False)
     environment = dict(os.environ)
     if database.password:
         environment["PGPASSWORD"] = str(database.password)

@@ -1,4 +1,4 @@
-"""`fabpilot backup` and `fabpilot restore`: everything a site keeps, in one file."""
+"""`fabpilot backup`: everything a site keeps, in one file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from fabpilot.backup import OnProgress, back_up
-from fabpilot.backup import restore as restore_backup
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import err, progress_bar, report
 from fabpilot.settings import load_settings
 
-__all__ = ["register"]
+__all__ = ["bytes_bar", "register"]
 
 
 def backup(
@@ -32,35 +31,16 @@ def backup(
       FABPILOT_HOME=/var/lib/fabpilot fabpilot backup site.tar --json
     """
     settings = load_settings()
-    with _bytes_bar("backing up") as show:
+    with bytes_bar("backing up") as show:
         done = back_up(settings, file, show)
     for what in done.missing:
         err.print(f"[yellow]not in it:[/yellow] {what}")
     report(done, as_json=as_json, title="backed up")
 
 
-def restore(
-    file: Annotated[Path, typer.Argument(help="A backup.", metavar="FILE")],
-    as_json: JsonOption = False,
-) -> None:
-    """Put back what a backup holds, into an empty home (and an empty PostgreSQL database).
-
-    The file is read and checked whole before anything is written; nothing is overwritten.
-
-    For example:
-
-      FABPILOT_HOME=/var/lib/fabpilot-new fabpilot restore /backups/kr1-2026-11-24.tar
-    """
-    settings = load_settings()
-    with _bytes_bar("restoring") as show:
-        done = restore_backup(settings, file, show)
-    for what in done.missing:
-        err.print(f"[yellow]was not in it:[/yellow] {what}")
-    report(done, as_json=as_json, title="restored")
-
-
 @contextmanager
-def _bytes_bar(what: str) -> Iterator[OnProgress]:
+def bytes_bar(what: str) -> Iterator[OnProgress]:
+    """A bar in megabytes, and what tells it how far things are."""
     with progress_bar(f"{what} (MB)", None) as bar:
 
         def show(done: int, total: int) -> None:
@@ -70,6 +50,5 @@ def _bytes_bar(what: str) -> Iterator[OnProgress]:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command("backup")(backup)
-    app.command("restore")(restore)

@@ -187,7 +187,7 @@ def test_a_wrong_scenario_leaves_nothing_behind(home: Home) -> None:
         (("process", "--model", "missing.onnx", "--until-idle"), "neither a file"),
         (("process", "--model", "models:/wafer-map@champion", "--until-idle"), "fabpilot train"),
         (("process", "--site", "KR1"), "no site name|not a site name"),
-        (("evaluate", "missing.onnx", "--data", "missing.npz"), "cannot be read"),
+        (("evaluate", "missing.onnx", "--data", "missing.npz"), "neither a file"),
         (("train", "wafer-map", "--data", "missing.npz"), "cannot be read"),
         (("train", "wafer-map", "--data", "sim:mixed", "--budget", "soon"), "no duration"),
         (("models", "promote"), "no challenger"),

@@ -73,7 +73,8 @@ def test_a_processor_waits_for_a_broker_that_is_down(
     cluster.start()
     wait_until(lambda: answers.count == 200, "predictions")
     assert processor.stop() == 0
-    lines = processor.said().splitlines()
+    # A wafer with a pattern has a line of its own, which leads to its alert.
+    lines = [line for line in processor.said().splitlines() if '"wafer suspicious"' not in line]
     assert len(lines) <= 6, lines
     assert any("the log answers again" in line for line in lines)
     check(home, 200)

@@ -50,6 +50,7 @@ def shown_names() -> set[str]:
         fab_ms=None,
         projector="running",
         lag_records=1,
+        automation=[],
     )
     for make in (
         lambda monitor: ProcessorMetrics(monitor, "g", "kr1"),
