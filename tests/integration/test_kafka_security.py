@@ -277,7 +277,8 @@ class Work:
     def _controller(self, log: Log) -> None:
         self._read(log, controller_topics(SITE))
         source = f"outbox.controller.{SITE}"
-        self._append(log, source, Stream.ALERTS, Stream.ACTIONS, Stream.DEAD_LETTERS)
+        told = (Stream.ALERTS, Stream.ACTIONS, Stream.RISKS, Stream.CHARTS)
+        self._append(log, source, *told, Stream.DEAD_LETTERS)
 
     def _console(self, log: Log) -> None:
         self._read(log, list(site_topics(SITE)))
