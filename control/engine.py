@@ -243,7 +243,7 @@ class Engine:
         module = self._module(event.key)
         if module is None:
             return self._ignore("too many modules")
-        if not self._lineage.record_trace(event.substrate_id, event.sequence):
+        if not self._lineage.record_trace(event):
             return self._ignore("trace seen before")
         readings = crc32(event.values.data)
         if module.readings == readings:

@@ -8,7 +8,7 @@ from bisect import insort
 from collections import defaultdict, deque
 from collections.abc import Iterator
 
-from contracts.events import Prediction, ProcessEvent
+from contracts.events import Prediction, ProcessEvent, Trace
 from control.state import ControlState, Place, Visit, WaferRecord
 
 __all__ = ["Lineage"]
@@ -122,8 +122,9 @@ class Lineage:
         completed = event.phase == "completed"
         if wafer is not None:
             for visit in wafer.visits:
-                if visit.sequence == event.sequence:
-                    known = self._state.places[visit.place]
+                known = self._state.places[visit.place]
+                # A measurement that was asked for has the number of the step it comes before.
+                if visit.sequence == event.sequence and known.step == event.step:
                     if visit.completed or not completed or known != place:
                         return False
                     if wafer.tested_ms >= 0:
@@ -146,17 +147,18 @@ class Lineage:
             self._index(event.substrate_id)
         return True
 
-    def record_trace(self, substrate_id: str, sequence: int) -> bool:
+    def record_trace(self, event: Trace) -> bool:
         """Mark a visit as traced; False if it already was. Unknown visits are let through."""
-        wafer = self._state.wafers.get(substrate_id)
+        wafer = self._state.wafers.get(event.substrate_id)
         if wafer is None:
             return True
         for visit in wafer.visits:
-            if visit.sequence == sequence:
+            step = self._state.places[visit.place].step
+            if visit.sequence == event.sequence and step == event.step:
                 if visit.traced:
                     return False
                 visit.traced = True
-                self.touch(substrate_id)
+                self.touch(event.substrate_id)
         return True
 
     def record_test(self, event: Prediction) -> WaferRecord | None:

@@ -105,5 +105,5 @@ class Evidence:
 
 
 def visit_of(wafer: WaferRecord, sequence: int) -> Visit | None:
-    """A wafer's visit at a place of the route."""
-    return next((visit for visit in wafer.visits if visit.sequence == sequence), None)
+    """A wafer's visit at a place of the route; of a step measured before it on demand, the step."""
+    return next((v for v in reversed(wafer.visits) if v.sequence == sequence), None)

@@ -114,6 +114,10 @@ class Renderer:
     def _id(self, *parts: str | int) -> str:
         return derived_id("sim", self._key, *parts)
 
+    def _besides(self, step: Step, place: int) -> tuple[str, ...]:
+        """What tells a measurement that an action asked for from the step of the route after it."""
+        return () if self._scenario.route[place].name == step.name else (step.name,)
+
     def state(self, module: Module, reason: str) -> None:
         """A module is in another state, or is inhibited or released."""
         self.happened += 1
@@ -165,7 +169,7 @@ class Renderer:
             return
         self._events.append(
             ProcessEvent(
-                event_id=self._id(phase, wafer.substrate_id, place),
+                event_id=self._id(phase, wafer.substrate_id, place, *self._besides(step, place)),
                 site=self._site,
                 time_ms=self.now_ms,
                 phase=phase,

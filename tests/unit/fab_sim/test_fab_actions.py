@@ -294,6 +294,9 @@ def test_requested_metrology_measures_every_wafer_of_the_lot_and_takes_time() ->
     measured = {e.substrate_id for e in later if isinstance(e, Metrology) and e.lot_id == lot}
     assert len(measured) == 25
     assert fab.tally.measurements >= before + 25
+    # Neither the step that comes after it nor what is measured again is taken for something known.
+    ids = [event.event_id for event in later]
+    assert len(set(ids)) == len(ids)
 
 
 @pytest.mark.parametrize(("change", "stopped"), [(-60.0, True), (60.0, False), (-5.0, False)])
