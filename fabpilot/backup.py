@@ -17,8 +17,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -82,6 +82,11 @@ def back_up(
             up, or `pg_dump` is missing or failed.
         LogError: a file cannot be read, or is locked for too long.
     """
+    with _disk_errors("backup", target):
+        return _back_up(settings, target, on_progress)
+
+
+def _back_up(settings: Settings, target: Path, on_progress: OnProgress | None) -> BackupReport:
     if target.exists():
         raise ConfigError(
             f"{target} is there already; name a new file, backups are never overwritten"
@@ -139,6 +144,11 @@ def restore(settings: Settings, path: Path, on_progress: OnProgress | None = Non
             `pg_restore` is missing or failed.
         DataError: it is no backup of ours, or damaged. Nothing was written.
     """
+    with _disk_errors("restore", settings.home):
+        return _restore(settings, path, on_progress)
+
+
+def _restore(settings: Settings, path: Path, on_progress: OnProgress | None) -> BackupReport:
     where = _Places(settings)
     with open_backup(path) as (tar, manifest):
         targets = {part.name: where.target(part, manifest) for part in manifest.parts}
@@ -273,6 +283,18 @@ def _below(folder: Path, part: Part) -> Path:
 def _without_password(uri: str) -> str:
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+@contextmanager
+def _disk_errors(what: str, place: Path) -> Iterator[None]:
+    """Say what a disk that is full or cannot be written means here."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"the {what} was not made: {error.strerror or error} ({error.filename or place}); what"
+            " was begun is removed, make room or name a place that can be written, and try again"
+        ) from error
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -1,11 +1,12 @@
 """What commands say: one JSON object on standard output, everything else on standard error."""
 
+import io
 import logging
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -113,13 +114,29 @@ def configure_logging(*, debug: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=_Losing(sys.stderr)),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s", force=True)
     if not debug:
         for handler in logging.getLogger().handlers:
             handler.addFilter(_worth_saying)
+
+
+class _Losing(io.TextIOBase):
+    """Standard error; what it cannot take (its disk is full) is lost, and the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:

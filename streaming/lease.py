@@ -60,7 +60,10 @@ class Lease:
         ).one_or_none()
         if row is None:
             return False
-        taken = row.expires_ms > row.now_ms and not surely_gone(row.process)
+        # Nobody's lease ends later than one that is renewed now: it is from before the clock was
+        # set back, and would hold a standby up for as long. Its holder, if it lives, is fenced.
+        left_ms = row.expires_ms - row.now_ms
+        taken = 0 < left_ms <= self.duration_ms and not surely_gone(row.process)
         if row.holder != self._holder and taken:
             return False
         mine = {

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from contracts.errors import LogError, LogUnavailableError
+from streaming.sqlite_errors import advice, disk_is_full
 
 __all__ = ["database_errors"]
 
@@ -16,6 +17,7 @@ _PASSING = (
     "25006",  # read-only: we are connected to what was the primary until just now
     "25P03",  # idle in a transaction for too long
     "40",  # deadlock, serialization: rolled back, may be tried again
+    "53100",  # the disk is full: there will be room again
     "53200",  # out of memory
     "53300",  # too many connections
     "55P03",  # a lock was not to be had
@@ -59,12 +61,17 @@ def database_errors(engine: sa.Engine) -> Iterator[None]:
         shown = engine.url.set(query={}).render_as_string(hide_password=True)
         # Without the statement and its values, which only `error` itself has.
         said = " ".join(str(error.orig).split())
+        if disk_is_full(error.orig):
+            raise LogUnavailableError(
+                f"the disk of the database {shown} is full; make room, work goes on by itself;"
+                f" nothing was written ({said})"
+            ) from error
         if engine.dialect.name == "postgresql" and _passes(error, said):
             raise LogUnavailableError(f"the database {shown} does not answer ({said})") from error
-        advice = next((advice for words, advice in _REFUSED if words in said), "mend it")
+        known = next((advice for words, advice in _REFUSED if words in said), "mend it")
         raise LogError(
             f"the database {shown} failed ({said}); nothing of the log was lost;"
-            f" {advice} and start again"
+            f" {advice(error.orig) or known} and start again"
         ) from error
 
 

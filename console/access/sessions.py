@@ -15,6 +15,9 @@ __all__ = ["Lifetimes", "end", "look_up", "open_session", "touch"]
 _A_PERSON = 20
 # The time of the last use is written this often at most: a page is not a write.
 _TOUCH_MS = 60_000
+# A session that began later than this from now was opened before the clock was set back. It must
+# not hold until that time comes again. Machines beside each other differ by less.
+_AHEAD_MS = 5 * 60_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def open_session(
         delete(table).where(
             (table.c.seen_ms < now_ms - lifetimes.idle_ms)
             | (table.c.created_ms < now_ms - lifetimes.absolute_ms)
+            | (table.c.created_ms > now_ms + _AHEAD_MS)
         )
     )
     connection.execute(
@@ -76,6 +80,7 @@ def look_up(
         or row.disabled
         or now_ms - row.seen_ms > lifetimes.idle_ms
         or now_ms - row.created_ms > lifetimes.absolute_ms
+        or row.created_ms - now_ms > _AHEAD_MS
     ):
         return None, False
     role = Role(row.role)
@@ -87,7 +92,7 @@ def look_up(
         key=f"session:{row.hash[:16]}",
         csrf=csrf_of(secret),
     )
-    return identity, now_ms - row.seen_ms > _TOUCH_MS
+    return identity, abs(now_ms - row.seen_ms) > _TOUCH_MS
 
 
 def touch(connection: Connection, secret: str, now_ms: int) -> None:

@@ -147,14 +147,15 @@ class EmbeddedConsumer:
     def _stay_in_group(self) -> None:
         """Join if we are not a member (any more), show that we live, remove the dead."""
         now_ms = self._clock.now_ms()
-        if self._member and now_ms - self._looked_ms < _LOOK_AFTER_OTHERS_MS:
+        # A clock that was set back must not stop it for as long.
+        if self._member and 0 <= now_ms - self._looked_ms < _LOOK_AFTER_OTHERS_MS:
             return
         self._looked_ms = now_ms
         with self._file.reading() as connection:
             joined = groups.is_member(connection, self._member)
             dead = groups.dead_members(connection, self._group, now_ms, self._session_timeout_ms)
             ids = self._catalogue.ids(connection, self._topics)
-        tired = now_ms - self._seen_ms > self._session_timeout_ms // 3
+        tired = abs(now_ms - self._seen_ms) > self._session_timeout_ms // 3
         new_topics = len(ids) != len(self._ids)
         if joined and not dead and not tired and not new_topics:
             return

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from contracts.errors import LogError, LogUnavailableError
 from streaming.deadline import Deadline
+from streaming.sqlite_errors import advice, disk_is_full
 
 __all__ = ["OFFSET_BITS", "LogFile", "record_id"]
 
@@ -78,15 +79,6 @@ CREATE TABLE offsets (
 ) WITHOUT ROWID;
 """
 
-_ADVICE = {
-    "SQLITE_FULL": "the disk is full; make room and start again, nothing was written",
-    "SQLITE_NOTADB": "the file is not an embedded log; name another one",
-    "SQLITE_CORRUPT": "the file is damaged; restore it from a copy or start a new one",
-    "SQLITE_READONLY": "the file or its folder cannot be written; check owner and mode",
-    "SQLITE_PERM": "the file cannot be opened; check owner and mode",
-    "SQLITE_CANTOPEN": "the file cannot be opened or made; check the path, owner and mode",
-    "SQLITE_IOERR": "the disk gave an error; look at the system's log",
-}
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
@@ -253,7 +245,11 @@ class LogFile:
                 f"the log {self.path} was locked by another process for {_BUSY_TIMEOUT_S:g} s;"
                 " look for a process that hangs, then try again"
             )
-        for prefix, advice in _ADVICE.items():
-            if name.startswith(prefix):
-                return LogError(f"the log {self.path}: {advice} ({error})")
+        if disk_is_full(error):
+            return LogUnavailableError(
+                f"the disk of the log {self.path} is full; make room, work goes on by itself;"
+                f" nothing was written ({error})"
+            )
+        if (what := advice(error)) is not None:
+            return LogError(f"the log {self.path}: {what} ({error})")
         return LogError(f"the log {self.path} failed: {error}")

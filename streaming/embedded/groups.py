@@ -52,13 +52,17 @@ def is_member(connection: sqlite3.Connection, member: str) -> bool:
 def dead_members(
     connection: sqlite3.Connection, group: str, now_ms: int, session_timeout_ms: int
 ) -> list[str]:
-    """Members not seen for the session timeout, or whose process has ended."""
+    """Members not seen for the session timeout, or whose process has ended.
+
+    One that was seen in the future was so before the clock was set back. It is taken for dead too:
+    one that lives joins again, and one that hangs would keep its partitions until that time.
+    """
     return [
         member
         for member, process, seen_ms in connection.execute(
             "SELECT member, process, seen_ms FROM members WHERE group_name = ?", (group,)
         )
-        if now_ms - seen_ms > session_timeout_ms or surely_gone(process)
+        if abs(now_ms - seen_ms) > session_timeout_ms or surely_gone(process)
     ]
 
 

@@ -163,6 +163,17 @@ def test_a_session_ends_after_idling_and_in_any_case(browser, clock):
     assert not looks(browser), "twelve hours after signing in"
 
 
+def test_a_session_does_not_outlast_a_clock_that_was_wrong(browser, clock):
+    keeper = browser.client.app.state.services.keeper
+    browser.sign_in("kim")
+    clock.advance(-MINUTE_MS)
+    keeper.forget_all()
+    assert looks(browser)
+    clock.advance(-24 * 60 * MINUTE_MS)
+    keeper.forget_all()
+    assert not looks(browser)
+
+
 def test_a_page_that_refreshes_itself_does_not_keep_a_session(browser, clock):
     keeper = browser.client.app.state.services.keeper
     browser.sign_in("kim")
