@@ -79,6 +79,11 @@ class PostgresServer:
             owner = pwd.getpwnam(self._user)
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process, 0 if it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else 0
+
     def url(self, database: str) -> str:
         """SQLAlchemy's URL of a database."""
         return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{self._port}/{database}"
