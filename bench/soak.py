@@ -1,7 +1,7 @@
 """Hours of a fab with a random service killed in each of them.
 
     python -m bench.soak --hours 24 --model m.onnx --json
-    python -m bench.soak --hours 3 --hour-s 10
+    python -m bench.soak --hours 9 --hour-s 10
 
 A fab, two processors, a controller with its standby and a console work on an Apache Kafka and a
 PostgreSQL of their own. In every simulated hour, at a random moment of it, one of these eight
@@ -23,22 +23,19 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bench.fleet import home_on, model_option
+from bench.fleet import model_option
+from bench.soak_calm import SITE, START_MS, Calm, calm_run
 from bench.soak_log import Decisions, FabClock, decisions, fab_digest
-from bench.soak_memory import Memory, ServiceMemory, judge
+from bench.soak_memory import Memory, Sample, ServiceMemory, judge
 from bench.soak_services import Broker, Command, Database, Supervisor
-from bench.stream_watch import Watch, audit, wait_until
-from contracts.codec import encode
-from contracts.errors import ConfigError
-from contracts.records import Message
+from bench.stream_watch import Audit, Watch, audit, wait_until
 from contracts.topics import Stream, topic_name
-from fab_sim import Fab, TrueExcursion, load_scenario
 from fabpilot.judge import judge_alerts
 from fabpilot.output import err, progress_bar, report
 from fabpilot.wiring import site_topics
@@ -47,10 +44,6 @@ from tests.command_line import Home
 from tests.kafka_server import KafkaCluster
 from tests.postgres_server import PostgresServer
 
-_SITE = "kr1"
-_START, _START_MS = "2026-01-01T00:00", 1_767_225_600_000
-_HOUR_MS = 3_600_000
-_TOGETHER = 500
 # Nothing stands still for longer, unless something is wrong.
 _PATIENCE_S = 300.0
 _LOOK_S = 1.0
@@ -58,60 +51,6 @@ _LOOK_S = 1.0
 _WARM_UP_H = 2.0
 # Whose memory must be flat. A JVM takes what its heap may have; PostgreSQL fills its buffers.
 _OURS = ("fab", "processor", "controller", "console")
-
-
-class Calm(msgspec.Struct, frozen=True):
-    """The same hours of the fab with nothing killed.
-
-    Attributes:
-        wafers: tested in these hours.
-        first_h: when the first one was, in hours since the start; `last_h` the last one.
-        fab: count and digest of each of the fab's streams.
-        truth: the excursions that began.
-    """
-
-    wafers: int
-    first_h: float
-    last_h: float
-    fab: dict[str, tuple[int, str]]
-    truth: tuple[TrueExcursion, ...]
-    decisions: Decisions
-
-
-def calm_run(folder: Path, options: argparse.Namespace) -> Calm:
-    """Simulate, score and control the hours on an embedded log, one after another."""
-    home = home_on(f"embedded:{folder / 'log.db'}", _SITE, folder)
-    log = open_log(home.environment["FABPILOT_LOG"])
-    log.create_topics(site_topics(_SITE))
-    scenario = load_scenario(options.scenario)
-    fab = Fab(scenario, site=_SITE, seed=options.seed, start_ms=_START_MS)
-    pending: list[Message] = []
-    wafers, first_h, last_h = 0, 0.0, 0.0
-    with progress_bar("undisturbed fab, hours", options.hours) as bar:
-        while (hour := (fab.now_ms - _START_MS) / _HOUR_MS) < options.hours:
-            pending += map(encode, fab.step())
-            if fab.wafers_done > wafers:
-                # A fab on the log ends when its last wafer is tested, so this one does too.
-                wafers, last_h = fab.wafers_done, hour
-                first_h = first_h or hour
-                for first in range(0, len(pending), _TOGETHER):
-                    log.append(pending[first : first + _TOGETHER])
-                pending = []
-                bar.update(bar.tasks[0].id, completed=hour)
-    if not wafers:
-        raise ConfigError(f"no wafer is tested within {options.hours} hours; ask for more --hours")
-    home.run("process", "--until-idle", *model_option(options.model, folder))
-    home.run("control", "--until-idle")
-    found = Calm(
-        wafers,
-        first_h,
-        last_h,
-        fab_digest(log, _SITE),
-        fab.truth(),
-        decisions(log, _SITE),
-    )
-    log.close()
-    return found
 
 
 class Soak:
@@ -136,15 +75,15 @@ class Soak:
         self._hours, self._wafers, self._last_h = options.hours, calm.wafers, calm.last_h
         url = home.environment["FABPILOT_LOG"]
         model = model_option(options.model, home.folder)
-        fab = ["sim", "run", "--scenario", options.scenario, "--start", _START]
+        fab = ["sim", "run", "--scenario", options.scenario]
         fab += ["--seed", str(options.seed), "--wafers", str(calm.wafers)]
         fab += ["--speed", str(3600 / options.hour_s)]
         self._port = _free_port()
         self._home = home
         self._rng = random.Random(options.seed)
-        self.clock = FabClock(url, _SITE, _START_MS)
-        self._answers = Watch(url, topic_name(_SITE, Stream.PREDICTIONS))
-        self.commands = [
+        self.clock = FabClock(url, SITE, START_MS)
+        self._answers = Watch(url, topic_name(SITE, Stream.PREDICTIONS))
+        commands = [
             Command("processor-1", home, ["process", *model], ends=False),
             Command("processor-2", home, ["process", *model], ends=False),
             Command("controller-1", home, ["control"], ends=False),
@@ -152,9 +91,10 @@ class Soak:
             Command("console", home, ["console", "--port", str(self._port)], ends=False),
             Command("fab", home, fab, ends=True),
         ]
+        self.commands = {one.name: one for one in commands}
         servers = [Broker(cluster), Database(server)]
         self.supervisor = Supervisor(
-            [*servers, *self.commands], running=[server.name for server in servers]
+            [*servers, *commands], running=[server.name for server in servers]
         )
         self.memory = Memory(
             lambda: {name: one.pid for name, one in self.supervisor.services.items()},
@@ -182,6 +122,7 @@ class Soak:
                     _, name = plan.pop(0)
                     self.killed.append((round(hour, 2), name))
                     self.supervisor.kill(name)
+                    err.print(f"hour {hour:.1f} of {self._hours}: {name} killed")
                 bar.update(bar.tasks[0].id, completed=hour)
                 now = (hour, self._answers.count)
                 if now != before:
@@ -196,12 +137,9 @@ class Soak:
     def finish(self) -> dict[str, int]:
         """Let the controllers come to the end, and tell everybody to end; the exit codes."""
         self.memory.close()
-        by_name = {one.name: one for one in self.commands}
-        codes = {}
-        for name in ("controller-1", "controller-2"):
-            codes[name] = by_name[name].stop()
+        codes = {name: self.commands[name].stop() for name in ("controller-1", "controller-2")}
         self._home.run("control", "--until-idle")
-        return codes | {name: by_name[name].stop() for name in ("processor-1", "processor-2")}
+        return codes | {name: self.commands[name].stop() for name in ("processor-1", "processor-2")}
 
     def shown(self, alerts: int) -> set[str]:
         """The alerts on the console, once it shows so many (or is late).
@@ -267,97 +205,145 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def soak(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Undisturbed, then disturbed, then compared."""
-    calm_folder, hard_folder = folder / "calm", folder / "hard"
-    for part in (calm_folder, hard_folder):
-        part.mkdir(parents=True)
-    calm = calm_run(calm_folder, options)
-    err.print(f"undisturbed: {calm.wafers} wafers, {len(calm.decisions.alerts)} alerts")
-    cluster, server = KafkaCluster(hard_folder / "kafka"), PostgresServer()
-    problem, codes, shown = "", {}, set[str]()
-    began = time.monotonic()
+class Outcome(msgspec.Struct, frozen=True):
+    """What the disturbed run left.
+
+    Attributes:
+        audit: maps held against predictions.
+        fab: count and digest of each of the fab's streams.
+        shown: alerts on the console in the end.
+        killed: the hour, and who.
+        problem: why it came to no end, '' if it did.
+        codes: exit codes of those who were told to end.
+    """
+
+    audit: Audit
+    fab: dict[str, tuple[int, str]]
+    decisions: Decisions
+    shown: set[str]
+    killed: list[tuple[float, str]]
+    samples: dict[str, list[Sample]]
+    ended_by_itself: dict[str, int]
+    looks: dict[str, int]
+    codes: dict[str, int]
+    seconds: float
+    problem: str
+
+
+def hard_run(folder: Path, options: argparse.Namespace, calm: Calm) -> Outcome:
+    """The hours with their kills, on servers of their own."""
+    cluster, server = KafkaCluster(folder / "kafka"), PostgresServer()
     try:
         cluster.start()
         server.start()
         home = Home(
-            hard_folder,
-            FABPILOT_SITE=_SITE,
+            folder,
+            FABPILOTSITE=SITE,
             FABPILOT_LOG=f"kafka://{cluster.brokers}",
             FABPILOT_DATABASE=server.url(server.create_database()),
             # As in Compose.
             OMP_NUM_THREADS="1",
         )
-        log = open_log(home.environment["FABPILOT_LOG"])
-        log.create_topics(site_topics(_SITE))
-        log.close()
+        with closing(open_log(home.environment["FABPILOT_LOG"])) as log:
+            log.create_topics(site_topics(SITE))
         one = Soak(home, cluster, server, options, calm)
+        problem, codes, shown = "", {}, set[str]()
+        began = time.monotonic()
         try:
             one.run()
             seconds = time.monotonic() - began
             codes = one.finish()
-            # The log it had before may have lost its brokers meanwhile.
-            log = open_log(home.environment["FABPILOT_LOG"])
-            made = decisions(log, _SITE)
-            shown = one.shown(len(made.alerts))
-            codes["console"] = one.commands[4].stop()
         except (TimeoutError, RuntimeError) as error:
             problem, seconds = str(error), time.monotonic() - began
-            log = open_log(home.environment["FABPILOT_LOG"])
-            made = decisions(log, _SITE)
+        try:
+            with closing(open_log(home.environment["FABPILOT_LOG"])) as log:
+                made = decisions(log, SITE)
+                if not problem:
+                    shown = one.shown(len(made.alerts))
+                    codes["console"] = one.commands["console"].stop()
+                return Outcome(
+                    audit=audit(log, SITE),
+                    fab=fab_digest(log, SITE),
+                    decisions=made,
+                    shown=shown,
+                    killed=one.killed,
+                    samples=one.memory.samples,
+                    ended_by_itself=one.supervisor.ended_by_itself,
+                    looks=dict(one.looks),
+                    codes=codes,
+                    seconds=round(seconds, 1),
+                    problem=problem,
+                )
         finally:
             one.close()
-        found = audit(log, _SITE)
-        same_fab = fab_digest(log, _SITE) == calm.fab
-        log.close()
     finally:
         cluster.stop()
         server.close()
+
+
+def compare(calm: Calm, hard: Outcome, options: argparse.Namespace) -> dict[str, Any]:
+    """The report: what must hold, and whether it does."""
     memory: dict[str, ServiceMemory] = {}
-    for name, samples in sorted(one.memory.samples.items()):
+    for name, samples in sorted(hard.samples.items()):
         # A run that failed early has too few of them.
         with suppress(ValueError):
             memory[name] = judge(samples, calm.first_h + _WARM_UP_H)
     affected = [excursion for excursion in calm.truth if excursion.affected]
-    named = judge_alerts(list(made.alerts.values()), affected)
-    named_calm = judge_alerts(list(calm.decisions.alerts.values()), affected)
+    made, expected = hard.decisions, calm.decisions
+    named, false = judge_alerts(list(made.alerts.values()), affected)
+    named_calm, false_calm = judge_alerts(list(expected.alerts.values()), affected)
     checks = {
-        "each_wafer_once": found.good(calm.wafers),
-        "same_fab": same_fab,
+        "each_wafer_once": hard.audit.good(calm.wafers),
+        "same_fab": hard.fab == calm.fab,
         "alerts_once": bool(made.alerts) and made.doubled == made.gaps == 0,
-        "excursions_found": named[0] >= named_calm[0],
-        "console_shows_all": shown == set(made.alerts),
+        "excursions_found": named >= named_calm,
+        "console_shows_all": hard.shown == set(made.alerts),
         "memory_flat": all(name in memory and memory[name].flat for name in _OURS),
-        "ended_well": not problem and not any(codes.values()),
-        "all_killed": len(one.killed) == options.hours,
+        "ended_well": not hard.problem and not any(hard.codes.values()),
+        "all_killed": len(hard.killed) == options.hours,
     }
     return {
-        **msgspec.to_builtins(found),
+        **msgspec.to_builtins(hard.audit),
         "hours": options.hours,
-        "kills": len(one.killed),
-        "killed": dict(Counter(name for _, name in one.killed)),
-        "killed_at": one.killed,
+        "kills": len(hard.killed),
+        "killed": dict(Counter(name for _, name in hard.killed)),
+        "killed_at": hard.killed,
         "alerts": len(made.alerts),
         "alert_revisions": made.revisions,
         "actions": made.actions,
         "doubled_decisions": made.doubled,
         "gaps_in_revisions": made.gaps,
         "excursions": len(affected),
-        "excursions_named": named[0],
-        "excursions_named_undisturbed": named_calm[0],
-        "alerts_undisturbed": len(calm.decisions.alerts),
-        "causes_only_here": sorted(made.causes - calm.decisions.causes),
-        "causes_only_undisturbed": sorted(calm.decisions.causes - made.causes),
+        "excursions_named": named,
+        "false_alerts": false,
+        "undisturbed": {
+            "alerts": len(expected.alerts),
+            "alert_revisions": expected.revisions,
+            "actions": expected.actions,
+            "excursions_named": named_calm,
+            "false_alerts": false_calm,
+        },
+        "causes_only_here": sorted(made.causes - expected.causes),
+        "causes_only_undisturbed": sorted(expected.causes - made.causes),
         "memory_mib": msgspec.to_builtins(memory),
-        "ended_by_itself": one.supervisor.ended_by_itself,
-        "console_looks": dict(one.looks),
-        "exit_codes": codes,
-        "seconds": round(seconds, 1),
+        "ended_by_itself": hard.ended_by_itself,
+        "console_looks": hard.looks,
+        "exit_codes": hard.codes,
+        "seconds": hard.seconds,
         "load": round(os.getloadavg()[0], 1),
-        "problem": problem,
+        "problem": hard.problem,
         "checks": checks,
         "good": all(checks.values()),
     }
+
+
+def soak(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Undisturbed, then disturbed, then compared."""
+    for part in ("calm", "hard"):
+        (folder / part).mkdir(parents=True)
+    calm = calm_run(folder / "calm", options)
+    err.print(f"undisturbed: {calm.wafers} wafers, {len(calm.decisions.alerts)} alerts")
+    return compare(calm, hard_run(folder / "hard", options, calm), options)
 
 
 def main() -> None:

@@ -81,6 +81,8 @@ class Command:
     def stop(self) -> int:
         """Tell it to end; its exit code."""
         assert self._process is not None
+        # Nobody starts it again.
+        self._ends = True
         self._process.terminate()
         return self._process.wait(60)
 
