@@ -33,7 +33,7 @@ from bench.fleet import model_option
 from bench.soak_calm import SITE, START_MS, Calm, calm_run
 from bench.soak_log import Decisions, FabClock, decisions, fab_digest
 from bench.soak_memory import Memory, Sample, ServiceMemory, judge
-from bench.soak_services import Broker, Command, Database, Supervisor
+from bench.soak_services import Broker, Command, Database, Service, Supervisor
 from bench.stream_watch import Audit, Watch, audit, wait_until
 from contracts.topics import Stream, topic_name
 from fabpilot.judge import judge_alerts
@@ -92,7 +92,7 @@ class Soak:
             Command("fab", home, fab, ends=True),
         ]
         self.commands = {one.name: one for one in commands}
-        servers = [Broker(cluster), Database(server)]
+        servers: list[Service] = [Broker(cluster), Database(server)]
         self.supervisor = Supervisor(
             [*servers, *commands], running=[server.name for server in servers]
         )
