@@ -343,7 +343,9 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         (folder / part).mkdir(parents=True)
     calm = calm_run(folder / "calm", options)
     err.print(f"undisturbed: {calm.wafers} wafers, {len(calm.decisions.alerts)} alerts")
-    return compare(calm, hard_run(folder / "hard", options, calm), options)
+    hard = hard_run(folder / "hard", options, calm)
+    (folder / "memory.json").write_bytes(msgspec.json.encode(hard.samples))
+    return compare(calm, hard, options)
 
 
 def main() -> None:

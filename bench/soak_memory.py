@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-__all__ = ["ALLOWED", "Memory", "Sample", "ServiceMemory", "judge", "pss_mib"]
+__all__ = ["ALLOWED", "Memory", "Sample", "ServiceMemory", "judge", "resident_mib"]
 
 # Of a service's memory after warm-up, as in bench/stream_memory.py.
 ALLOWED = 1.10
@@ -21,14 +21,20 @@ _YOUNG_S = 8.0
 _KIB = 1024
 
 
-def pss_mib(pid: int) -> float:
-    """Memory of a process and its children in MiB; what they share counts once (proc(5), Pss)."""
+def resident_mib(pid: int) -> float:
+    """Memory of a process and its children in MiB, however many others map the same libraries.
+
+    All that is resident of the first process; of its children, which share most of that, what is
+    theirs alone (proc(5), Rss and Anonymous). Pss would change with every stranger that starts or
+    ends a Python of its own.
+    """
     total = 0
     for one in _family(pid):
+        wanted = "Rss:" if one == pid else "Anonymous:"
         # One that ends meanwhile, or is being replaced, has none.
         with suppress(OSError, StopIteration, ValueError):
             lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            total += next(int(line.split()[1]) for line in lines if line.startswith(wanted))
     return total / _KIB
 
 
@@ -47,7 +53,7 @@ class Sample(msgspec.Struct, frozen=True):
     Attributes:
         hour: of the fab's clock since the start.
         pid: of the life it is in.
-        mib: proportional set size of the process and its children.
+        mib: as `resident_mib` counts.
     """
 
     service: str
@@ -153,7 +159,7 @@ class Memory:
                 if not pid or now - self._born.setdefault(pid, now) < _YOUNG_S:
                     continue
                 service = name.partition("-")[0]
-                one = Sample(service, hour, pid, pss_mib(pid))
+                one = Sample(service, hour, pid, resident_mib(pid))
                 if one.mib and (service not in found or one.mib > found[service].mib):
                     found[service] = one
             for service, one in found.items():

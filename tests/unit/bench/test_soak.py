@@ -1,12 +1,13 @@
 """What a soak judges by: memory over the hours, decisions on the log, what its supervisor does."""
 
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from bench.soak_log import decisions, fab_digest
-from bench.soak_memory import Sample, judge
+from bench.soak_memory import Sample, judge, resident_mib
 from bench.soak_services import Supervisor
 from contracts.codec import encode
 from contracts.events import Alert
@@ -62,6 +63,14 @@ def test_a_start_in_between_hides_no_growth() -> None:
 def test_memory_of_one_hour_says_nothing() -> None:
     with pytest.raises(ValueError, match="too few hours"):
         judge(hours(100.0), warm_up_h=0)
+
+
+def test_memory_that_a_process_takes_is_seen() -> None:
+    before = resident_mib(os.getpid())
+    taken = b"x" * (64 << 20)
+    assert 60 < resident_mib(os.getpid()) - before < 80
+    assert len(taken) == 64 << 20
+    assert resident_mib(0) == 0
 
 
 def test_the_supervisor_starts_what_ended_and_tells_a_kill_from_an_end(
