@@ -1,4 +1,4 @@
-"""The polishing of `tests.trace_sets` as a site's log has it: events, and what is learned of them."""
+"""The polishing of `tests.trace_sets` as the log has it: events, and models of them."""
 
 from dataclasses import replace
 from functools import lru_cache
