@@ -6,12 +6,10 @@ controller has its own, and corrects there.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from contracts.errors import DataError, ModelFileError, TraceError
+from contracts.errors import ModelFileError, TraceError
 from contracts.events import Event, Trace, VirtualMetrology
 from contracts.ids import derived_id
 from contracts.late_correction import COVERAGE
@@ -22,25 +20,12 @@ from contracts.trace_metrology import (
     decode_detail,
     features_of_run,
 )
-from contracts.trace_threads import same_step, thread_names
+from contracts.trace_threads import find_thread
 from serving.trace_input import samples_of
-from serving.trace_judge import Answer, Speaker
+from serving.trace_judge import Answer, Row, Speaker, judge_all, stacked
 from serving.trace_session import TraceSession
 
 __all__ = ["MetrologyJudge"]
-
-# As many rows as the process's (N, runs, signals) differences may have in memory at once.
-_MAX_BATCH = 64
-
-
-class _Row(NamedTuple):
-    """A trace that can be judged, at its place among all of them."""
-
-    place: int
-    trace: Trace
-    thread: int
-    doubtful: bool
-    features: npt.NDArray[np.float32]
 
 
 class MetrologyJudge:
@@ -66,14 +51,14 @@ class MetrologyJudge:
                 " have; train it on traces without the column 'step'"
             )
         widths = {len(thread.spec.variables) for thread in detail.threads}
-        shape = (
-            card.golden_inputs[INPUT_NAMES[0]].shape if INPUT_NAMES[0] in card.golden_inputs else ()
-        )
+        golden = card.golden_inputs.get(INPUT_NAMES[0])
+        shape = () if golden is None else golden.shape
         if widths != {len(card.variables)} or shape[1:] != (detail.width(),):
             raise ModelFileError("the model's features do not fit its variables")
         if missing := set(OUTPUT_NAMES) - set(card.golden_outputs):
             raise ModelFileError(f"the model does not return {', '.join(sorted(missing))}")
         self._session, self._detail = session, detail
+        self._threads = tuple(thread.name for thread in detail.threads)
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -82,52 +67,36 @@ class MetrologyJudge:
 
     def judge(self, traces: Sequence[Trace], speaker: Speaker) -> list[Answer]:
         """Per trace what would be measured; nothing for steps that the model was not learned on."""
-        answers: list[Answer] = [[] for _ in traces]
-        rows: list[_Row] = []
-        for place, trace in enumerate(traces):
-            try:
-                row = self._row(place, trace)
-            except DataError as error:
-                answers[place] = error
-            else:
-                rows += [row] if row is not None else []
-        for first in range(0, len(rows), _MAX_BATCH):
-            part = rows[first : first + _MAX_BATCH]
-            inputs = (
-                np.stack([row.features for row in part]),
-                np.array([[row.thread] for row in part], dtype=np.float32),
-                np.full((len(part), 1), ALL_KNOWN, dtype=np.float32),
-            )
-            outputs = self._session.run(dict(zip(INPUT_NAMES, inputs, strict=True)))
-            told = zip(part, *(outputs[name] for name in OUTPUT_NAMES), strict=True)
-            for row, predicted, half_width, novelty in told:
-                answers[row.place] = self._answer(
-                    row, float(predicted), float(half_width), float(novelty), speaker
-                )
-        return answers
+        return judge_all(traces, self._prepared, lambda rows: self._asked(rows, speaker))
 
-    def _row(self, place: int, trace: Trace) -> _Row | None:
-        found = self._thread(trace)
+    def _prepared(self, trace: Trace) -> Row | list[Event]:
+        variables = self._session.card.variables
+        found = find_thread(trace, self._threads, variables)
         if found is None:
-            return None
-        thread, strange = found
-        samples = samples_of(trace, self._session.card.variables)
-        features = features_of_run(self._detail, thread, samples.values, samples.times_s, None)
-        return _Row(place, trace, thread, strange or bool(samples.missing), features)
+            return []
+        samples = samples_of(trace, variables)
+        features = features_of_run(
+            self._detail, found.thread, samples.values, samples.times_s, None
+        )
+        inputs = (
+            features,
+            np.array([found.thread], dtype=np.float32),
+            np.array([ALL_KNOWN], dtype=np.float32),
+        )
+        doubtful = not found.learned or bool(samples.missing)
+        return Row(trace, inputs, found.thread, doubtful)
 
-    def _thread(self, trace: Trace) -> tuple[int, bool] | None:
-        """The trace's thread, and whether it is that of another module; None if there is none."""
-        for name in thread_names(trace):
-            if (index := self._detail.index(name)) is not None:
-                return index, False
-        for index, thread in enumerate(self._detail.threads):
-            if same_step(trace, thread.name):
-                return index, True
-        return None
+    def _asked(self, rows: Sequence[Row], speaker: Speaker) -> list[Answer]:
+        outputs = self._session.run(stacked(INPUT_NAMES, rows))
+        told = zip(rows, *(outputs[name] for name in OUTPUT_NAMES), strict=True)
+        return [
+            self._answer(row, float(predicted), float(half_width), float(novelty), speaker)
+            for row, predicted, half_width, novelty in told
+        ]
 
     def _answer(
-        self, row: _Row, predicted: float, half_width: float, novelty: float, speaker: Speaker
-    ) -> list[Event] | DataError:
+        self, row: Row, predicted: float, half_width: float, novelty: float, speaker: Speaker
+    ) -> Answer:
         trace = row.trace
         if not np.all(np.isfinite((predicted, half_width, novelty))):
             return TraceError(

@@ -57,6 +57,7 @@ def samples_of(trace: Trace, variables: tuple[str, ...]) -> Samples:
     for place, name in enumerate(variables):
         if name in column:
             values[:, place] = given[:, column[name]]
+    values[~np.isfinite(values)] = np.nan
     return Samples(values, _times_s(trace, len(given), where), missing)
 
 

@@ -1,6 +1,6 @@
 """Traces in, what a model says of them out: what the processor calls for each batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -9,8 +9,10 @@ from contracts.errors import DataError, ModelFileError
 from contracts.events import Event, Trace
 from contracts.trace_model import Task
 from serving.device import Device
+from serving.fault_judge import FaultJudge
 from serving.metrology_judge import MetrologyJudge
 from serving.repository import Loaded, ModelRepository, Opener
+from serving.risk_judge import RiskJudge
 from serving.trace_judge import Judge, Speaker
 from serving.trace_session import TraceSession, open_trace_session
 
@@ -54,13 +56,16 @@ def trace_opener(task: Task) -> Opener[LiveTraces]:
                 f"{path.name} is a model of {session.card.task}, this processor serves {task};"
                 " start another one for it"
             )
-        return LiveTraces(session, _judge(session))
+        return LiveTraces(session, _JUDGES[task](session))
 
     return open_live
 
 
-def _judge(session: TraceSession) -> Judge:
-    return MetrologyJudge(session)
+_JUDGES: dict[Task, Callable[[TraceSession], Judge]] = {
+    "metrology": MetrologyJudge,
+    "fault": FaultJudge,
+    "risk": RiskJudge,
+}
 
 
 class TraceScorer:
