@@ -1,0 +1,164 @@
+"""Traces on the log are judged by registered models, each once, whatever else happens."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from contracts.codec import encode
+from contracts.errors import DataError
+from contracts.events import DeadLetter, Event, Metrology, Trace, VirtualMetrology
+from contracts.records import Message
+from contracts.topics import Stream, topic_name
+from contracts.trace_model import REGISTERED_NAMES, Task
+from fabpilot.settings import Settings
+from fabpilot.wiring import open_site_log, open_trace_repository
+from models.registry import RunRecord, log_and_register
+from serving.trace_scorer import TraceScorer
+from streaming.log import Log
+from streaming.processor import Processor
+from tests.command_line import Home, error_of
+from tests.live_traces import PARAMETER, changed, events_of, traces, write_model
+from tests.stream_helpers import decoded
+from tests.trace_sets import polishing
+
+CHARTS, DEAD = (topic_name("kr1", stream) for stream in (Stream.CHARTS, Stream.DEAD_LETTERS))
+
+
+def register(settings: Settings, task: Task, seed: int, alias: str) -> int:
+    path = write_model(settings.home / "m.onnx", task, seed)
+    name = REGISTERED_NAMES[task]
+    version = log_and_register(settings.mlflow_uri, name, name, path, RunRecord(params={}))
+    client = MlflowClient(settings.mlflow_uri, settings.mlflow_uri)
+    client.set_registered_model_alias(name, alias, str(version.version))
+    return version.version
+
+
+def broken(trace: Trace) -> Message:
+    """A record that no decoder accepts."""
+    good = encode(trace)
+    return Message(good.topic, good.key, b"\xc1junk", good.headers)
+
+
+def said(log: Log) -> list[VirtualMetrology]:
+    return [event for event in decoded(log, CHARTS) if isinstance(event, VirtualMetrology)]
+
+
+def test_a_swap_and_bad_traces_in_a_stream_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    first = register(settings, "metrology", 0, "champion")
+    second = register(settings, "metrology", 3, "challenger")
+    log = open_site_log(settings, "kr1")
+    good = traces(300)
+    others = [changed(trace, event_id=f"other-{n}", step="ETCH") for n, trace in enumerate(good)]
+    bad = [changed(trace, event_id=f"bad-{n}", variables=("x",)) for n, trace in enumerate(good)]
+    log.append([encode(event) for event in (*good, *others[:20], *bad[:7])])
+    log.append([broken(good[0])])
+    repository = open_trace_repository(settings, "metrology", "models:/trace-metrology@champion")
+    scorer, client = TraceScorer(repository), MlflowClient(settings.mlflow_uri)
+    turns, lock = 0, threading.Lock()
+
+    def handle(events: Sequence[Event]) -> list[list[Event] | DataError]:
+        """Judges; the champion moves at the third batch, and at the sixth to one of faults."""
+        nonlocal turns
+        with lock:
+            turns += 1
+            if turns == 3:
+                client.set_registered_model_alias("trace-metrology", "champion", str(second))
+                assert repository.refresh()
+            elif turns == 6:
+                path = write_model(tmp_path / "fault.onnx", "fault")
+                name = "trace-metrology"
+                log_and_register(
+                    settings.mlflow_uri, name, name, path, RunRecord(params={}), alias="champion"
+                )
+                assert not repository.refresh()
+                assert "is a model of fault" in repository.status.error
+        return scorer(events)
+
+    topics = [topic_name("kr1", Stream.TRACES)]
+    done = Processor(log, group="g", topics=lambda: topics, handle=handle, batch=30, workers=2).run(
+        threading.Event(), until_idle=True
+    )
+    told, dead = said(log), [e for e in decoded(log, DEAD) if isinstance(e, DeadLetter)]
+    repository.close()
+    log.close()
+    assert turns > 6
+    assert (done.consumed, done.produced, done.dead_letters) == (328, 300, 8)
+    assert sorted(event.input_id for event in told) == sorted(trace.event_id for trace in good)
+    assert {event.model_version for event in told} == {str(first), str(second)}
+    assert len({(event.model_version, event.model_sha256) for event in told}) == 2
+    assert sum("must be (samples, 1 variables)" in letter.reason for letter in dead) == 7
+
+
+def measured(trace: Trace, value: float) -> Metrology:
+    """What is measured an hour later, at two sites."""
+    return Metrology(
+        event_id=f"measured-{trace.substrate_id}",
+        site=trace.site,
+        time_ms=trace.time_ms + 3_600_000,
+        lot_id=trace.lot_id,
+        substrate_id=trace.substrate_id,
+        slot=trace.slot,
+        equipment_id="MET-01",
+        step=trace.step,
+        parameter=PARAMETER,
+        x_mm=(0.0, 10.0),
+        y_mm=(0.0, 0.0),
+        values=(value - 0.25, value + 0.25),
+    )
+
+
+@pytest.fixture(scope="module")
+def fab(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A log with 60 runs of two modules, all but the last ten measured."""
+    home = Home(tmp_path_factory.mktemp("fab"), FABPILOT_DEVICE="cpu")
+    log = open_site_log(Settings(home=home.folder), "kr1")
+    runs = polishing(60, seed=5, threads=2)
+    events = events_of(runs)
+    log.append([encode(event) for event in events])
+    pairs = zip(events[:50], runs.target, strict=False)
+    log.append([encode(measured(trace, float(value))) for trace, value in pairs])
+    log.close()
+    return home
+
+
+def test_what_the_fab_wrote_is_exported_learned_registered_and_served(fab: Home) -> None:
+    out = fab.folder / "removed.parquet"
+    wanted = ("export", "traces", "--step", "CMP-M1", "--parameter", PARAMETER, "--out", str(out))
+    exported = fab.json(*wanted)
+    counts = ("runs", "measured", "threads", "variables", "samples", "left_out")
+    assert tuple(exported[name] for name in counts) == (60, 50, 2, 3, 3600, 0)
+    trained = fab.json("train", "trace", "--task", "metrology", "--data", str(out))
+    assert (trained["model"], trained["runs"]) == ("models:/trace-metrology/1", 60)
+    done = fab.json("process", "--until-idle", "--model", "models:/trace-metrology@champion")
+    assert (done["consumed"], done["produced"], done["dead_letters"]) == (60, 60, 0)
+    assert done["model_sha256"] == trained["sha256"]
+    told = [record["data"] for record in fab.tail("charts")]
+    runs = polishing(60, seed=5, threads=2)
+    known = {f"w-{number}": value for number, value in enumerate(runs.target)}
+    late = [event for event in told if int(event["substrate_id"][2:]) >= 50]
+    errors = [event["predicted"] - known[event["substrate_id"]] for event in late]
+    assert len(late) == 10
+    # Pressure alone is worth 4, noise 0.3.
+    assert np.sqrt(np.mean(np.square(errors))) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--step", "NONE"), "no trace of step 'NONE'; it has traces of: CMP-M1"),
+        (("--step", "CMP-M1", "--parameter", "cd_nm"), f"measured is: {PARAMETER}"),
+        (("--step", "CMP-M1", "--yield-below", "0.9"), "has a wafer map yet"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_with_what_there_is(
+    fab: Home, words: tuple[str, ...], said: str
+) -> None:
+    out = fab.folder / "nothing.parquet"
+    done = fab.run("export", "traces", "--out", str(out), *words, code=1)
+    assert said in error_of(done).replace("\n", " ")
+    assert not list(fab.folder.glob("nothing*"))
