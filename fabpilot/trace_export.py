@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 import numpy as np
@@ -43,11 +43,19 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         parameter: measured after it, with the unit as suffix; '' for none.
         yield_below: 1 is the target of a wafer with a smaller share of good dies, 0 of others; None
             for no such target.
+        after_ms: runs from then on, on the fab's clock.
     """
 
     step: str
     parameter: str = ""
     yield_below: float | None = None
+    after_ms: int = 0
+
+    def has(self, event: Event | None) -> TypeGuard[Trace]:
+        """Whether an event is a trace of the step, of that time."""
+        return (
+            isinstance(event, Trace) and event.step == self.step and event.time_ms >= self.after_ms
+        )
 
 
 class TraceExport(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +141,7 @@ def _look(log: Log, site: str, wanted: Wanted, counted: _Count) -> _Seen:
         if not isinstance(event, Trace):
             continue
         seen.steps[event.step] += 1
-        if event.step == wanted.step:
+        if wanted.has(event):
             seen.variables |= dict.fromkeys(event.variables)
             seen.visits[event.substrate_id].append(event.time_ms)
     if wanted.parameter:
@@ -171,7 +179,10 @@ def _check(site: str, wanted: Wanted, seen: _Seen) -> None:
     if not seen.visits:
         steps = ", ".join(name for name, _ in seen.steps.most_common(_LISTED)) or "none at all"
         raise DatasetError(
-            f"site {site} has no trace of step {wanted.step!r}; it has traces of: {steps}"
+            f"site {site} has no trace of step {wanted.step!r} from then on; it has traces of:"
+            f" {steps}"
+            if wanted.after_ms and wanted.step in seen.steps
+            else f"site {site} has no trace of step {wanted.step!r}; it has traces of: {steps}"
         )
     if wanted.parameter and not seen.measured:
         names = ", ".join(name for name, _ in seen.parameters.most_common(_LISTED)) or "nothing"
@@ -216,7 +227,7 @@ def _write(
     threads: set[str] = set()
     runs = measured = samples = left_out = 0
     for event in counted.events(log, site, Stream.TRACES):
-        if not isinstance(event, Trace) or event.step != wanted.step:
+        if not wanted.has(event):
             continue
         target = _target(wanted, seen, event)
         try:

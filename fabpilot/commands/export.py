@@ -1,5 +1,6 @@
 """`fabpilot export`: what is on the log as files that models are trained on."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,15 @@ def traces(
             help="Target: 1 for wafers with a smaller share of good dies, else 0.",
         ),
     ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            help="Only runs from this time on, on the fab's clock (ISO, UTC unless it says"
+            " otherwise).",
+            metavar="TIME",
+        ),
+    ] = None,
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,6 +60,8 @@ def traces(
       fabpilot train trace --task metrology --data depth.parquet
 
       fabpilot process --model models:/trace-metrology@champion
+
+      fabpilot export traces --step ETCH-M1 --after 2026-01-05T00:00 --out newer.parquet
     """
     if parameter is not None and yield_below is not None:
         raise ConfigError("a run has one target: give --parameter or --yield-below, not both")
@@ -58,7 +70,12 @@ def traces(
     # pyarrow takes a while to import: not for `--help`.
     from fabpilot.trace_export import Wanted, export_traces
 
-    wanted = Wanted(step=step, parameter=parameter or "", yield_below=yield_below)
+    wanted = Wanted(
+        step=step,
+        parameter=parameter or "",
+        yield_below=yield_below,
+        after_ms=0 if after is None else _time_ms(after),
+    )
     log = open_log(settings.log_url, settings.kafka_access, retention=settings.retention)
     try:
         streams = [Stream.TRACES, Stream.TRACES]
@@ -81,6 +98,15 @@ def traces(
     finally:
         log.close()
     report(done, as_json=as_json, title="exported")
+
+
+def _time_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"--after {text!r}: write a time such as 2026-01-05T00:00") from None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
 
 
 def register(app: typer.Typer) -> None:
