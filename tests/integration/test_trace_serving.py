@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,19 @@ from contracts.events import DeadLetter, Event, Metrology, Trace, VirtualMetrolo
 from contracts.records import Message
 from contracts.topics import Stream, topic_name
 from contracts.trace_model import REGISTERED_NAMES, Task
+from fabpilot.promotion import find_contest, roll_back, settle
 from fabpilot.settings import Settings
+from fabpilot.trace_gate import judge_trace_contest
 from fabpilot.wiring import open_site_log, open_trace_repository
-from models.registry import RunRecord, log_and_register
+from models.gate import GateDecision
+from models.registry import RunRecord, find_version, log_and_register, set_alias
+from models.traces.data import load_traces
+from models.traces.tasks import task_named
 from serving.trace_scorer import TraceScorer
 from streaming.log import Log
 from streaming.processor import Processor
 from tests.command_line import Home, error_of
-from tests.live_traces import PARAMETER, changed, events_of, traces, write_model
+from tests.live_traces import PARAMETER, changed, events_of, learnable, traces, write_model
 from tests.stream_helpers import decoded
 from tests.trace_sets import polishing
 
@@ -126,13 +132,21 @@ def fab(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
-def test_what_the_fab_wrote_is_exported_learned_registered_and_served(fab: Home) -> None:
+@pytest.fixture(scope="module")
+def exported(fab: Home) -> Path:
+    """The log's runs as a set."""
     out = fab.folder / "removed.parquet"
     wanted = ("export", "traces", "--step", "CMP-M1", "--parameter", PARAMETER, "--out", str(out))
-    exported = fab.json(*wanted)
+    said = fab.json(*wanted)
     counts = ("runs", "measured", "threads", "variables", "samples", "left_out")
-    assert tuple(exported[name] for name in counts) == (60, 50, 2, 3, 3600, 0)
-    trained = fab.json("train", "trace", "--task", "metrology", "--data", str(out))
+    assert tuple(said[name] for name in counts) == (60, 50, 2, 3, 3600, 0)
+    return out
+
+
+def test_what_the_fab_wrote_is_exported_learned_registered_and_served(
+    fab: Home, exported: Path
+) -> None:
+    trained = fab.json("train", "trace", "--task", "metrology", "--data", str(exported))
     assert (trained["model"], trained["runs"]) == ("models:/trace-metrology/1", 60)
     done = fab.json("process", "--until-idle", "--model", "models:/trace-metrology@champion")
     assert (done["consumed"], done["produced"], done["dead_letters"]) == (60, 60, 0)
@@ -145,6 +159,62 @@ def test_what_the_fab_wrote_is_exported_learned_registered_and_served(fab: Home)
     assert len(late) == 10
     # Pressure alone is worth 4, noise 0.3.
     assert np.sqrt(np.mean(np.square(errors))) < 1.5
+
+
+def contested(settings: Settings, exported: Path) -> GateDecision:
+    contest = find_contest(settings, "trace-metrology")
+    return judge_trace_contest(settings, "metrology", contest, exported, "all")
+
+
+def test_a_trace_model_comes_to_a_gate_and_can_be_rolled_back(
+    tmp_path: Path, exported: Path
+) -> None:
+    settings = Settings(home=tmp_path)
+    good = register(settings, "metrology", 0, "champion")
+    runs = learnable(polishing(60, seed=1, threads=2))
+    lost = replace(runs, target=runs.target[::-1].copy())
+    trained = task_named("metrology").train(
+        lost, seed=0, code_version="test", on_progress=lambda share: None
+    )
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(trained.content)
+    name = "trace-metrology"
+    bad = log_and_register(
+        settings.mlflow_uri, name, name, path, RunRecord(params={}), alias="challenger"
+    ).version
+    refused = contested(settings, exported)
+    assert "rmse" in [check.name for check in refused.checks if not check.passed]
+    judged_on = load_traces(exported)
+    contest = find_contest(settings, name)
+    outcome = settle(settings, contest, refused, judged_on, by="kim", force="to try it")
+    assert (outcome.verdict, outcome.serves) == ("forced", True)
+    assert find_contest_versions(settings) == (bad, good)
+    # What was forced may be taken back, and then challenges a better one in vain.
+    assert roll_back(settings, name, by="kim", reason="it was bad").version == good
+    set_alias(settings.mlflow_uri, name, "champion", bad)
+    set_alias(settings.mlflow_uri, name, "challenger", good)
+    passed = contested(settings, exported)
+    assert passed.passed, passed.reason
+    path.write_bytes(write_model(tmp_path / "fault.onnx", "fault").read_bytes())
+    log_and_register(
+        settings.mlflow_uri, name, name, path, RunRecord(params={}), alias="challenger"
+    )
+    other = contested(settings, exported)
+    assert [check.name for check in other.checks] == ["file"]
+    contest = find_contest(settings, name)
+    never = settle(settings, contest, other, judged_on, by="kim", force="anyhow")
+    assert (never.verdict, never.serves) == ("refused", False)
+
+
+def find_contest_versions(settings: Settings) -> tuple[int, int]:
+    """Champion and the one before."""
+    found = [
+        find_version(settings.mlflow_uri, "trace-metrology", alias)
+        for alias in ("champion", "previous")
+    ]
+    assert found[0]
+    assert found[1]
+    return found[0].version, found[1].version
 
 
 @pytest.mark.parametrize(
