@@ -27,7 +27,7 @@ from fabpilot.reading import read_events
 from fabpilot.settings import Settings
 from fabpilot.trace_export import Wanted, export_traces
 from fabpilot.wiring import open_site_log
-from models.traces.data import load_traces
+from models.traces.layouts import load_traces
 from models.traces.tasks import task_named
 from serving.repository import FileSource, ModelRepository
 from serving.trace_scorer import TraceScorer, trace_opener

@@ -32,7 +32,8 @@ from fabpilot.wiring import MODEL_NAME
 from models.data import MapSet
 from models.gate import GateDecision
 from models.registry import TAG_PROMOTION, ModelVersion, list_versions
-from models.traces.data import TraceSet, load_traces
+from models.traces.data import TraceSet
+from models.traces.layouts import load_traces
 
 __all__ = ["register"]
 

@@ -21,7 +21,7 @@ from fabpilot.trace_gate import judge_trace_contest
 from fabpilot.wiring import open_site_log, open_trace_repository
 from models.gate import GateDecision
 from models.registry import RunRecord, find_version, log_and_register, set_alias
-from models.traces.data import load_traces
+from models.traces.layouts import load_traces
 from models.traces.tasks import task_named
 from serving.trace_scorer import TraceScorer
 from streaming.log import Log
