@@ -18,6 +18,7 @@ from contracts.trace_model import REGISTERED_NAMES, Task
 from fabpilot.promotion import find_contest, roll_back, settle
 from fabpilot.settings import Settings
 from fabpilot.trace_gate import judge_trace_contest
+from fabpilot.trace_training import train_and_register_traces
 from fabpilot.wiring import open_site_log, open_trace_repository
 from models.gate import GateDecision
 from models.registry import RunRecord, find_version, log_and_register, set_alias
@@ -146,11 +147,20 @@ def exported(fab: Home) -> Path:
 def test_what_the_fab_wrote_is_exported_learned_registered_and_served(
     fab: Home, exported: Path
 ) -> None:
-    trained = fab.json("train", "trace", "--task", "metrology", "--data", str(exported))
-    assert (trained["model"], trained["runs"]) == ("models:/trace-metrology/1", 60)
+    trained = train_and_register_traces(
+        load_traces(exported),
+        "metrology",
+        command="test",
+        mlflow_uri=Settings(home=fab.folder).mlflow_uri,
+        alias=None,
+        out=None,
+        seed=0,
+        on_progress=lambda share: None,
+    )
+    assert (trained.model, trained.runs) == ("models:/trace-metrology/1", 60)
     done = fab.json("process", "--until-idle", "--model", "models:/trace-metrology@champion")
     assert (done["consumed"], done["produced"], done["dead_letters"]) == (60, 60, 0)
-    assert done["model_sha256"] == trained["sha256"]
+    assert done["model_sha256"] == trained.sha256
     told = [record["data"] for record in fab.tail("charts")]
     runs = polishing(60, seed=5, threads=2)
     known = {f"w-{number}": value for number, value in enumerate(runs.target)}
