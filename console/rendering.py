@@ -67,7 +67,7 @@ def _environment() -> Environment:
         step_names=_step_names,
         risk_lines=_risk_lines,
         by_sequence=lambda steps: {one.sequence: one for one in steps},
-        significant=lambda value, digits=3: f"{value:.{digits}g}",
+        significant=_significant,
     )
     return environment
 
@@ -82,6 +82,13 @@ def warm_up() -> None:
 
 def _number(value: float | int | None, digits: int = 0) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def _significant(value: float, digits: int = 3) -> str:
+    """So many digits, large numbers written out: 17,300 and not 1.73e+04."""
+    if 10**digits <= abs(value) < 1e9:
+        return f"{float(f'{value:.{digits}g}'):,.0f}"
+    return f"{value:.{digits}g}"
 
 
 # More lines than that cannot be told apart.

@@ -172,7 +172,8 @@ def _registry(settings: Settings) -> tuple[bool, str]:
     champion = next((v for v in versions if CHAMPION in v.aliases), None)
     if champion is None:
         raise LogError("no champion; train one: fabpilot train wafer-map --data sim:mixed")
-    return True, f"{len(versions)} versions, champion is {champion.version}"
+    count = "1 version" if len(versions) == 1 else f"{len(versions)} versions"
+    return True, f"{count}, champion is {champion.version}"
 
 
 def _disk(settings: Settings) -> tuple[bool, str]:

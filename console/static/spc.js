@@ -53,10 +53,12 @@ export function control(figure, shared = null) {
   const { kind, parameter } = figure.dataset;
   const size = SIZES[figure.dataset.size];
   const count = points.length;
+  // A short run keeps to the left of room for ten points.
+  const shown = Math.max(count, 10);
   const { svg, sx, sy, top, bottom } = frame({
-    width: size.width, height: size.height, right: size.right, x: [-0.5, Math.max(count - 0.5, 9.5)], y: shared ?? extent(levelsOf(points)),
+    width: size.width, height: size.height, right: size.right, x: [-0.5, shown - 0.5], y: shared ?? extent(levelsOf(points)),
     xLabel: say("spc.time"), yLabel: yLabel(kind, parameter), label: say("spc.label", { parameter: parameter || say(`chart.${kind}`), n: count }),
-    xTicks: timeTicks(clock, size.ticks),
+    xTicks: timeTicks(clock, size.ticks, shown),
   });
   const floor = size.height - bottom;
   for (const [from, to] of stretches(points, (point) => point.phase)) {
@@ -66,7 +68,7 @@ export function control(figure, shared = null) {
     if (size.zones) svg.append(node("text", { x: x1 + 4, y: floor - 5 }, say("spc.phase_1")));
   }
   const last = points.at(-1);
-  if (size.zones && ZONED.has(kind)) {
+  if (size.zones && ZONED.has(kind) && last.sigma > 0) {
     for (const sigmas of [-2, -1, 1, 2]) {
       svg.append(node("path", { class: "zone", d: steps(points, (point) => point.center + sigmas * point.sigma, sx, sy) }));
       const y = sy(last.center + sigmas * last.sigma);

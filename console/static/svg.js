@@ -20,7 +20,7 @@ export function ticks(low, high, count = 5) {
 }
 
 export function short(value) {
-  if (Math.abs(value) >= 10000 || (value !== 0 && Math.abs(value) < 0.001)) return value.toExponential(1);
+  if (Math.abs(value) >= 1e6 || (value !== 0 && Math.abs(value) < 0.001)) return value.toExponential(1);
   return String(Number(value.toPrecision(4)));
 }
 
@@ -63,9 +63,9 @@ export function frame({ width, height, x, y, xLabel, yLabel, xTicks, label, righ
   return { svg, sx, sy, left, top, bottom };
 }
 
-// Labels of a time axis at `count` of the points; the day is said where it changes.
-export function timeTicks(clock, count) {
-  const every = Math.max(Math.ceil(clock.length / count), 1);
+// Labels of a time axis with room for `shown` points, at `count` of them at most; the day is said where it changes.
+export function timeTicks(clock, count, shown = clock.length) {
+  const every = Math.max(Math.ceil(shown / count), 1);
   let day = "";
   return clock.map((text, at) => [at, text]).filter(([at]) => at % every === 0 && (at === 0 || at < clock.length - every / 3)).map(([at, text]) => {
     const [before, time] = text.includes(" ") ? text.split(" ") : ["", text];

@@ -283,6 +283,9 @@ class KafkaCluster:
             shutil.which("java") or "java",
             f"-Xmx{self._heap_mb}m",
             f"-Xms{self._heap_mb // 2}m",
+            # The first compiler alone. The second takes whole cores for the first minutes of a
+            # node's life, which is most of it here (docs/performance.md, "Latency").
+            "-XX:TieredStopAtLevel=1",
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={HERE / 'log4j2.yaml'}",
             f"-Dfabpilot.log={self._log(node)}",
