@@ -356,8 +356,9 @@ class VariableShift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be behind an alert. Two causes may be at work at once, so their probabilities may
-    add up to more than 1.
+    """What may be behind an alert.
+
+    Two causes may be at work at once, so that the probabilities may add up to more than 1.
 
     Attributes:
         module: 'equipment/module', or '' for something else.

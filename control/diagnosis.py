@@ -180,10 +180,7 @@ def _mode_density(
     severities = _severities(mode)
     expected = severities[:, None] * signature
     variance = noise + (_UNLIKE * expected) ** 2
-    if len(names):
-        density = _one_may_lie(z, expected, variance)
-    else:
-        density = np.zeros(len(severities))
+    density = _one_may_lie(z, expected, variance) if len(names) else np.zeros(len(severities))
     density = density + _measured_density(
         severities * mode.measured, severities * mode.defects, evidence
     )
