@@ -209,7 +209,7 @@ def _one_may_lie(z: Floats, expected: Floats, variance: Floats) -> Floats:
     told = each.sum(axis=1)
     lies = _log_normal(z, 0.0, variance + _ANYWHERE**2) - each
     one = math.log(_LIES / len(z)) + np.logaddexp.reduce(lies, axis=1)
-    return told + np.logaddexp(math.log(1.0 - _LIES), one)
+    return np.asarray(told + np.logaddexp(math.log(1.0 - _LIES), one))
 
 
 def _two_at_once(
