@@ -269,14 +269,15 @@ def _measured_density(value: Floats, defects: Floats, evidence: Evidence) -> Flo
 
 
 def _anything_measured(evidence: Evidence) -> float:
-    """The same where any shift may come."""
+    """The same where any shift may come, save fewer defects than ever: nothing wrong does that."""
     found = 0.0
-    for seen, wafers in (
-        (evidence.measured, evidence.measured_wafers),
-        (evidence.defects, evidence.defect_wafers),
+    cleaner = evidence.defects is not None and evidence.defects < 0.0
+    for seen, wafers, reach in (
+        (evidence.measured, evidence.measured_wafers, 3.0),
+        (evidence.defects, evidence.defect_wafers, _MATCHING if cleaner else 3.0),
     ):
         if seen is not None and wafers > 0:
-            variance = 1.0 / wafers + 3.0**2
+            variance = 1.0 / wafers + reach**2
             found -= 0.5 * (seen**2 / variance + math.log(2.0 * math.pi * variance))
     return found
 

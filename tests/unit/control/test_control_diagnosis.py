@@ -109,6 +109,13 @@ def test_maps_and_metrology_tell_modes_apart_that_traces_do_not() -> None:
     assert denied.real < alone.real
 
 
+def test_fewer_defects_than_ever_are_no_fault() -> None:
+    well = shifts("etch", 8)
+    fewer = of("etch", well, defects=-2.6, defect_wafers=3)
+    more = of("etch", well, defects=2.6, defect_wafers=3)
+    assert fewer.real < 0.1 < more.real
+
+
 def test_severity_follows_the_growth() -> None:
     small, large = (
         of("litho", shifts("litho", 5, focus_offset_nm=7.0 * s, stage_error_nm=5.0 * s))
