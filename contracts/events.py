@@ -21,6 +21,7 @@ from contracts.steering_events import (
     Contribution,
     Risk,
     RunToRun,
+    TraceJudgement,
     VirtualMetrology,
 )
 from contracts.topics import Stream
@@ -54,6 +55,7 @@ __all__ = [
     "RunToRun",
     "Severity",
     "Trace",
+    "TraceJudgement",
     "VariableShift",
     "VirtualMetrology",
     "WaferMap",
@@ -579,6 +581,7 @@ _ALL: tuple[type[Event], ...] = (
     Risk,
     RunToRun,
     Trace,
+    TraceJudgement,
     VirtualMetrology,
     WaferMap,
 )
