@@ -392,7 +392,7 @@ def create_tables(engine: Engine | Connection) -> None:
 
 def _add_columns(connection: Connection) -> None:
     """Bring tables of an earlier version up to this one; several processes may do so at once."""
-    for column in (predictions.c.novelty, audit.c.digest):
+    for column in (predictions.c.novelty, audit.c.digest, virtual_metrology.c.model):
         table = column.table
         known = {one["name"] for one in inspect(connection).get_columns(table.name)}
         if column.name not in known:
