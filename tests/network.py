@@ -83,7 +83,8 @@ def unexplained(all_seen: set[Seen], addresses: Mapping[str, set[tuple[str, int]
         ways = ("connect", "listen") if one.does == "look up" else (one.does,)
         settings = set().union(*(table.get((one.process, way), set()) for way in ways))
         named = set().union(*(addresses.get(setting, set()) for setting in settings))
-        if (one.host, one.port) not in named:
+        hosts = {host for host, _ in named}
+        if (one.host, one.port) not in named and not (one.does == "look up" and one.host in hosts):
             bad.add(one)
     return bad
 

@@ -15,6 +15,8 @@ _DOES = {
     "socket.connect": "connect",
     "socket.sendto": "send",
     "socket.getaddrinfo": "look up",
+    "socket.gethostbyname": "look up",
+    "socket.gethostbyaddr": "look up",
 }
 _FILE = os.environ.get("WATCH_NETWORK", "")
 
@@ -22,8 +24,8 @@ _FILE = os.environ.get("WATCH_NETWORK", "")
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
     if event not in _DOES:
         return
-    if event == "socket.getaddrinfo":
-        host, port = arguments[0], arguments[1]
+    if _DOES[event] == "look up":
+        host, port = arguments[0], 0
     else:
         address = arguments[1]
         # The addresses of Unix sockets are paths.
