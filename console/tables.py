@@ -4,10 +4,7 @@ All but `console_audit` can be thrown away and projected again from the log. Nam
 `console_`, because the controller may keep its state in the same database.
 """
 
-from importlib import import_module
-
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Column,
     Connection,
@@ -19,9 +16,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    event,
-    inspect,
-    text,
 )
 
 from console.schema import big_key, metadata, wafer_key
@@ -36,7 +30,7 @@ from console.steering_tables import (
     virtual_metrology,
     wafer_risks,
 )
-from streaming.database import make_tables
+from streaming.migrate import migrate
 
 __all__ = [
     "actions",
@@ -354,50 +348,7 @@ audit = Table(
 
 Only `console.access.trail` adds them: `digest` covers the row and the digest before it."""
 
-_REFUSE = "the audit trail is append-only"
-
-event.listen(
-    audit,
-    "after_create",
-    DDL(  # type: ignore[no-untyped-call]
-        "CREATE OR REPLACE FUNCTION console_audit_refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        f" $$ BEGIN RAISE EXCEPTION '{_REFUSE}' USING ERRCODE = 'integrity_constraint_violation';"
-        " END $$;"
-        " CREATE TRIGGER console_audit_fixed BEFORE UPDATE OR DELETE ON console_audit"
-        " FOR EACH ROW EXECUTE FUNCTION console_audit_refuse()"
-    ).execute_if(dialect="postgresql"),
-)
-for _verb in ("UPDATE", "DELETE"):
-    event.listen(
-        audit,
-        "after_create",
-        DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER console_audit_no_{_verb.lower()} BEFORE {_verb} ON console_audit"
-            f" BEGIN SELECT RAISE(ABORT, '{_REFUSE}'); END"
-        ).execute_if(dialect="sqlite"),
-    )
-
 
 def create_tables(engine: Engine | Connection) -> None:
-    """Make the tables that are missing, and the columns that came after the first version."""
-    # These belong to the same metadata, and know the tables here.
-    import_module("console.access.tables")
-    make_tables(engine, metadata)
-    if isinstance(engine, Engine):
-        with engine.begin() as connection:
-            _add_columns(connection)
-    else:
-        _add_columns(engine)
-
-
-def _add_columns(connection: Connection) -> None:
-    """Bring tables of an earlier version up to this one; several processes may do so at once."""
-    for column in (predictions.c.novelty, audit.c.digest, virtual_metrology.c.model):
-        table = column.table
-        known = {one["name"] for one in inspect(connection).get_columns(table.name)}
-        if column.name not in known:
-            once = "IF NOT EXISTS " if connection.dialect.name == "postgresql" else ""
-            kind = column.type.compile(connection.dialect)
-            connection.execute(
-                text(f"ALTER TABLE {table.name} ADD COLUMN {once}{column.name} {kind}")
-            )
+    """Make our tables, or bring those of an earlier release up to this one."""
+    migrate(engine)

@@ -12,8 +12,9 @@ from contracts.topics import Stream, topic_name
 from control.engine import Engine
 from control.policy import load_policy
 from control.state_parts import Changes
-from streaming.database import insert_or, make_tables
+from streaming.database import insert_or
 from streaming.log import Log
+from streaming.migrate import migrate
 from streaming.stateful import Arrived, StatefulLoop, StatefulReport
 
 __all__ = ["Controller", "controller_topics", "loop_name", "save_new"]
@@ -62,7 +63,7 @@ def controller_topics(site: str) -> list[str]:
 
 def save_new(database: sa.Engine, site: str, engine: Engine) -> None:
     """Write the state of an engine for a controller that has none yet to go on from."""
-    make_tables(database, _metadata)
+    migrate(database)
     with database.begin() as connection:
         _write(connection, site, engine.changes())
 
@@ -113,7 +114,6 @@ class Controller:
             apply=self._apply,
             on_rollback=self._forget,
             lease_ms=_LEASE_MS,
-            tables=_metadata,
         )
 
     def run(

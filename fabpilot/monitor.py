@@ -46,6 +46,8 @@ class _Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Without the look for our own name of `HTTPServer`, which may ask a name server."""
         TCPServer.server_bind(self)
+        host, self.server_port = self.server_address[:2]
+        self.server_name = str(host)
 
 
 class Monitor:

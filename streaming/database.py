@@ -9,7 +9,6 @@ PostgreSQL locks rows. Its transactions here are READ COMMITTED: what each state
 committed when it began, so a row that was locked first is read as the holder before left it.
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 from contracts.errors import ConfigError
 
-__all__ = ["insert_missing", "insert_or", "make_tables", "open_engine", "read_only"]
+__all__ = ["insert_missing", "insert_or", "open_engine", "read_only"]
 
 _BUSY_TIMEOUT_S = 30.0
 _READ_ONLY = "fabpilot_read_only"
@@ -132,20 +131,6 @@ def _set_up(connection: Any, _record: Any) -> None:
 def _begin(connection: sa.Connection) -> None:
     reading = connection.get_execution_options().get(_READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-def make_tables(database: sa.Engine | sa.Connection, metadata: sa.MetaData) -> None:
-    """Make the tables that are missing. Several processes may do so at once."""
-    if isinstance(database, sa.Engine):
-        with database.begin() as connection:
-            make_tables(connection, metadata)
-        return
-    if database.dialect.name == "postgresql":
-        # Looking and making are two steps, and CREATE TABLE of one name by two sessions is an
-        # error in one of them; so they take turns. On SQLite, BEGIN IMMEDIATE has seen to that.
-        turn = sa.func.pg_advisory_xact_lock(zlib.crc32(b"fabpilot tables"))
-        database.execute(sa.select(turn))
-    metadata.create_all(database)
 
 
 def insert_or(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from contracts.codec import encode
 from contracts.events import Event
 from contracts.records import Headers, Message
-from streaming.database import insert_missing, make_tables, read_only
+from streaming.database import insert_missing, read_only
 from streaming.log import Log
+from streaming.migrate import migrate
 
 __all__ = ["Relay", "create_tables", "enqueue", "enqueue_messages", "metadata", "waiting"]
 
@@ -49,8 +50,8 @@ _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 
 
 def create_tables(engine: sa.Engine) -> None:
-    """Make the tables of the outbox and of the stateful loop where they are missing."""
-    make_tables(engine, metadata)
+    """Make our tables, or bring those of an earlier release up to this one."""
+    migrate(engine)
 
 
 def waiting(connection: sa.Connection, name: str) -> int:

@@ -24,7 +24,7 @@ from contracts.codec import encode
 from contracts.errors import FencedError, LogError, LogUnavailableError, ModelError
 from contracts.events import Event
 from contracts.records import Message, TopicPartition
-from streaming.database import make_tables, read_only
+from streaming.database import read_only
 from streaming.dead_letters import check_topics, dead_letter_message, dead_letter_topics
 from streaming.lease import Lease
 from streaming.log import Log, Reader
@@ -83,7 +83,6 @@ class StatefulLoop:
         stage: what dead letters call this loop.
         clock: judges the lease; None takes the database's (streaming.lease).
         lease_ms: how long a holder that hangs keeps standbys waiting.
-        tables: that `apply` uses; those that are missing are made.
     """
 
     def __init__(
@@ -99,7 +98,6 @@ class StatefulLoop:
         stage: str = "control",
         clock: Clock | None = None,
         lease_ms: int = _LEASE_MS,
-        tables: sa.MetaData | None = None,
     ) -> None:
         self._name = name
         self._log = log
@@ -110,7 +108,6 @@ class StatefulLoop:
         self._batch = batch
         self._stage = stage
         self._lease = Lease(name, clock, lease_ms)
-        self._tables = tables
         self._tables_made = False
         self._relay = Relay(log, engine, name)
         self._merge: Merge | None = None
@@ -227,8 +224,6 @@ class StatefulLoop:
         with database_errors(self._engine):
             if not self._tables_made:
                 create_tables(self._engine)
-                if self._tables is not None:
-                    make_tables(self._engine, self._tables)
                 self._tables_made = True
             with self._engine.begin() as connection:
                 self._held = True

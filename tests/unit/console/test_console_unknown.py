@@ -7,6 +7,7 @@ from sqlalchemy import text
 from console.store import project
 from console.tables import create_tables
 from contracts.events import Prediction
+from streaming.migrate import VERSION_TABLE
 from tests.console_events import ALERT_ID, SITE, delivered, edge_ring_alert, substrate, wafer_events
 
 UNKNOWN = f"/wafers/{SITE}/{substrate(90)}"
@@ -61,6 +62,9 @@ def test_an_alert_of_the_model_has_a_page(client, full):
 def test_a_database_of_an_earlier_version_gets_the_new_column(full):
     with full.begin() as connection:
         connection.execute(text("ALTER TABLE console_predictions DROP COLUMN novelty"))
+        connection.execute(text("ALTER TABLE console_virtual_metrology DROP COLUMN model"))
+        # Earlier versions did not number their tables.
+        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
     for _ in range(2):
         create_tables(full)
     with full.begin() as connection:

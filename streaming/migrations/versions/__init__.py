@@ -1,0 +1,1 @@
+"""One file a step, numbered: v0001_loops.py, v0002_... A released step never changes."""
