@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types imports check audit schemas screenshot bench kafka \
+.PHONY: help setup demo test offline lint format types imports check audit schemas screenshot bench kafka \
 	kafka-cluster kafka-secure kafka-stop secrets check-compose clean
 
 help: ## List what a person does here
@@ -25,6 +25,10 @@ demo: $(STAMP) ## Run the main job: a fab, a model, alerts at http://127.0.0.1:8
 
 test: $(STAMP) ## Run the tests with coverage
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term $(ARGS)
+
+offline: $(STAMP) ## The tests and the demo with no network but loopback (root, or user namespaces)
+	$(PYTHON) deploy/offline.py $(MAKE) test
+	$(PYTHON) deploy/offline.py $(BIN)/fabpilot demo --headless --wafers 200
 
 lint: $(STAMP) ## ruff, its formatter, and the compose file against its schema
 	$(BIN)/ruff check .

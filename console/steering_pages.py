@@ -206,13 +206,14 @@ def virtual_metrology(
     module: Text = "",
     step: Text = "",
     parameter: Text = "",
+    model: Text = "",
     offset: Offset = 0,
 ) -> Response:
     """Does virtual metrology hold? All places, or with step and parameter one of them."""
     with services.read() as connection:
         context: dict[str, Any] = {"chosen": {"site": site, "module": module}}
         if step and parameter:
-            place = virtual.place_detail(connection, site, module, step, parameter)
+            place = virtual.place_detail(connection, site, module, step, parameter, model)
             if place is None:
                 what = f"{module} {step} {parameter}"
                 return missing(request, services, connection, strings, what)

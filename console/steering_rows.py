@@ -144,6 +144,7 @@ def virtual_rows(event: VirtualMetrology) -> Rows:
                 "coverage": event.coverage,
                 "unlike": int(event.unlike),
                 "learned": event.learned,
+                "model": event.model_name,
             },
         )
     ]

@@ -125,6 +125,8 @@ virtual_metrology = Table(
     Column("coverage", Float, nullable=False),
     Column("unlike", Integer, nullable=False),
     Column("learned", Integer, nullable=False),
+    # The registered model that foretold it; '' or NULL (older rows) is the controller itself.
+    Column("model", String(200)),
     Index("console_virtual_place", "site", "module", "step", "parameter", "time_ms"),
     Index("console_virtual_wafer", "site", "substrate_id"),
     Index("console_virtual_time", "time_ms"),

@@ -157,6 +157,7 @@ class VirtualPlace(View):
     module: str
     step: str
     parameter: str
+    model: str = Field(description="the registered model that foretells it; '' is the controller")
     predicted: int = Field(description="wafers foretold, of the latest that are kept")
     unlike: int = Field(description="of them unlike all that was learned from")
     measured: int = Field(description="of them measured since, the unlike ones left out")
@@ -195,6 +196,7 @@ class ForetoldView(View):
     high: float
     coverage: float
     unlike: bool
+    model: str = Field(description="the registered model that foretold it; '' is the controller")
 
 
 class VirtualDetail(VirtualPlace):

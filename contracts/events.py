@@ -21,6 +21,7 @@ from contracts.steering_events import (
     Contribution,
     Risk,
     RunToRun,
+    TraceJudgement,
     VirtualMetrology,
 )
 from contracts.topics import Stream
@@ -54,6 +55,7 @@ __all__ = [
     "RunToRun",
     "Severity",
     "Trace",
+    "TraceJudgement",
     "VariableShift",
     "VirtualMetrology",
     "WaferMap",
@@ -356,12 +358,14 @@ class VariableShift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be behind an alert. The probabilities of an alert's causes add up to 1 at most.
+    """What may be behind an alert.
+
+    Two causes may be at work at once, so that the probabilities may add up to more than 1.
 
     Attributes:
         module: 'equipment/module', or '' for something else.
         mode: failure mode from the policy's list (FMEA), or '' where none of them fits.
-        probability: 0 to 1.
+        probability: 0 to 1, that it is at work, alone or with another one.
         evidence: what speaks for it, in words with numbers.
     """
 
@@ -577,6 +581,7 @@ _ALL: tuple[type[Event], ...] = (
     Risk,
     RunToRun,
     Trace,
+    TraceJudgement,
     VirtualMetrology,
     WaferMap,
 )

@@ -1,4 +1,4 @@
-"""What the controller says besides alerts and actions: risk, charts, virtual metrology, effects."""
+"""What is said besides alerts and actions: risk, charts, virtual metrology, judgements, effects."""
 
 from typing import ClassVar, Literal
 
@@ -15,6 +15,7 @@ __all__ = [
     "Contribution",
     "Risk",
     "RunToRun",
+    "TraceJudgement",
     "VirtualMetrology",
 ]
 
@@ -134,6 +135,10 @@ class VirtualMetrology(Event, frozen=True, kw_only=True):
         coverage: nominal, 0 to 1.
         unlike: the trace is unlike all that was learned from; do not rely on it.
         learned: measured wafers it was learned from.
+        input_id: event id of the trace, where a registered model foretold it.
+        model_name: of that model; '' where the controller foretold it from what it learns itself.
+        model_version: see `model_name`; with `model_sha256`, the digest of its file.
+        provider: the ONNX Runtime provider that ran it.
     """
 
     ce_type: ClassVar[str] = "fabpilot.virtual_metrology.v1"
@@ -153,6 +158,53 @@ class VirtualMetrology(Event, frozen=True, kw_only=True):
     coverage: float
     unlike: bool
     learned: int
+    input_id: str = ""
+    model_name: str = ""
+    model_version: str = ""
+    model_sha256: str = ""
+    provider: str = ""
+
+    @property
+    def key(self) -> str:
+        """equipment/module."""
+        return f"{self.equipment_id}/{self.module_id}"
+
+
+class TraceJudgement(Event, frozen=True, kw_only=True):
+    """What a registered model of faults or of risk said about one trace.
+
+    Attributes:
+        task: what was asked: 'fault' or 'risk'.
+        input_id: event id of the trace.
+        score: of a fault over the model's limit, so 1 is what one normal run in a hundred reaches;
+            of risk the probability, 0 to 1, that the wafer fails. None where it was not judged.
+        reason: why it was not judged, for people; '' where it was.
+        contributions: what added most to the score, largest first, in the model's own units.
+        troubles: sensors that could not be judged as usual, such as 'stuck: rf_power_w'.
+        model_name: with `model_version` and `model_sha256`, the model that said it.
+        provider: the ONNX Runtime provider that ran it.
+    """
+
+    ce_type: ClassVar[str] = "fabpilot.trace_judgement.v1"
+    stream: ClassVar[Stream] = Stream.CHARTS
+
+    task: Literal["fault", "risk"]
+    input_id: str
+    lot_id: str
+    substrate_id: str
+    slot: int
+    equipment_id: str
+    module_id: str
+    recipe_id: str
+    step: str
+    score: float | None
+    reason: str = ""
+    contributions: tuple[Contribution, ...] = ()
+    troubles: tuple[str, ...] = ()
+    model_name: str
+    model_version: str
+    model_sha256: str
+    provider: str
 
     @property
     def key(self) -> str:

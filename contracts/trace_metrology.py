@@ -58,11 +58,13 @@ class MetrologyDetail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         threads: in the order of their indices, the one with the most runs first.
         unit: of the target.
         origin_s: what `known_until` counts from, in the clock of the training set.
+        parameter: what the target is called, with its unit as suffix; '' where nobody said.
     """
 
     threads: tuple[ThreadDetail, ...]
     unit: str
     origin_s: float
+    parameter: str = ""
 
     def width(self) -> int:
         """F, the features of the widest thread."""

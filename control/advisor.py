@@ -97,7 +97,9 @@ def options(
         kinds.append("inhibit_module")
         if outlook.lots:
             kinds.append("hold_lot")
-    if alert.shifts:
+    named = [c for c in alert.causes if c.probability >= NAMED and c.mode not in (OTHER, SENSOR)]
+    # A recipe makes up for one mode; of two at once the other one would go on.
+    if alert.shifts and len(named) < 2:
         kinds.append("adjust_recipe")
     ranked: list[tuple[float, Action]] = []
     for kind in kinds:

@@ -23,6 +23,7 @@ from control.suspects import (
     examine,
     follow,
     named_mode,
+    named_modes,
     sure_without_past,
 )
 
@@ -114,8 +115,8 @@ class FaultDesk:
         if alert.until_ms >= 0:
             return out + (self._book.tell_if_grown(alert) if mine else [])
         examine(alert, self._state, self._policy)
-        mode = named_mode(alert)
-        if mode and mode != alert.said_mode:
+        modes = " + ".join(named_modes(alert))
+        if modes and modes != alert.said_mode:
             return out + self._book.tell(alert)
         if mine and grown(alert):
             return out + self._book.tell(alert)

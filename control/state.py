@@ -162,7 +162,7 @@ class AlertRecord(msgspec.Struct):
         proposed_for: what kind of alert it was at the last proposal.
         causes: as last found, the most probable first.
         grown: growth times magnitude of the first cause, 0 if it is no failure mode.
-        said_mode: the first cause that people were told of.
+        said_mode: the failure modes that people were told of, joined by ' + '.
         profile: trace variable to its recent level on the suspect, in spreads off its normal.
         profile_wafers: that it rests on.
         unsteady: variables whose spread within a wafer grew.

@@ -15,6 +15,7 @@ __all__ = [
     "examine",
     "follow",
     "named_mode",
+    "named_modes",
     "start_anew",
     "sure_without_past",
 ]
@@ -126,8 +127,7 @@ def examine(alert: AlertRecord, state: ControlState, policy: Policy) -> None:
     )
     if alert.kind == "pattern":
         # That it is this module is known from the maps; what is wrong with it, from all.
-        of_modes = sum(cause.probability for cause in found.causes if cause.mode != SENSOR)
-        scale = alert.confidence / of_modes if of_modes else 0.0
+        scale = alert.confidence / found.real if found.real else 0.0
         alert.causes = tuple(
             Cause(
                 module=cause.module,
@@ -144,12 +144,18 @@ def examine(alert: AlertRecord, state: ControlState, policy: Policy) -> None:
     alert.grown = found.severity
 
 
+def named_modes(alert: AlertRecord) -> tuple[str, ...]:
+    """The failure modes that are probable enough to be named: mostly none or one."""
+    return tuple(
+        cause.mode
+        for cause in alert.causes
+        if cause.probability >= NAMED and cause.mode not in (OTHER, SENSOR)
+    )
+
+
 def named_mode(alert: AlertRecord) -> str:
-    """The failure mode that is probable enough to be named, or ''."""
-    first = alert.causes[0] if alert.causes else None
-    if first is None or first.probability < NAMED or first.mode in (OTHER, SENSOR):
-        return ""
-    return first.mode
+    """The most probable of them, or ''."""
+    return next(iter(named_modes(alert)), "")
 
 
 def sure_without_past(alert: AlertRecord, policy: Policy) -> bool:

@@ -23,6 +23,7 @@ COMMANDS = (
     "automation",
     "console",
     "log",
+    "export",
     "train",
     "evaluate",
     "retrain",

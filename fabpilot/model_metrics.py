@@ -1,6 +1,7 @@
 """What a processor shows of its model: apart, for only who runs one has ONNX Runtime."""
 
 import time
+from typing import Any
 
 from prometheus_client import Gauge
 
@@ -20,7 +21,7 @@ class ModelMetrics:
         device: what was asked for.
     """
 
-    def __init__(self, monitor: Monitor, repository: ModelRepository, device: Device) -> None:
+    def __init__(self, monitor: Monitor, repository: ModelRepository[Any], device: Device) -> None:
         registry = monitor.registry
         self._repository = repository
         # With a driver here, a model that runs on the CPU all the same runs on the wrong one.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 
 import msgspec
 import structlog
@@ -39,6 +40,14 @@ class Health(msgspec.Struct, frozen=True):
 
     ok: bool
     reason: str = ""
+
+
+class _Server(ThreadingHTTPServer):
+    def server_bind(self) -> None:
+        """Without the look for our own name of `HTTPServer`, which may ask a name server."""
+        TCPServer.server_bind(self)
+        host, self.server_port = self.server_address[:2]
+        self.server_name = str(host)
 
 
 class Monitor:
@@ -137,7 +146,7 @@ class Monitor:
             ConfigError: the port is taken.
         """
         try:
-            server = ThreadingHTTPServer((host, port), _handler(self))
+            server = _Server((host, port), _handler(self))
         except OSError as error:
             raise ConfigError(f"FABPILOT_METRICS_PORT {port}: {error.strerror}") from error
         done = threading.Event()

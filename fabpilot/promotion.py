@@ -20,6 +20,7 @@ import numpy.typing as npt
 from contracts.clock import SystemClock, rfc3339
 from contracts.errors import DatasetError, ModelFileError, RegistryError
 from contracts.model_file import TAG_ACCEPTED
+from contracts.trace_model import REGISTERED_NAMES, Task
 from fabpilot.map_data import load_named_maps, part_of
 from fabpilot.settings import Settings
 from fabpilot.trail import record, this_user
@@ -40,8 +41,11 @@ from models.registry import (
 )
 from models.registry import promote as move_aliases
 from models.robustness import perturbations
+from models.traces.data import TraceSet
 from serving.mlflow_source import MlflowSource
+from serving.repository import Opener, S
 from serving.session import Session, open_session
+from serving.trace_scorer import trace_opener
 
 __all__ = [
     "Contest",
@@ -49,8 +53,10 @@ __all__ = [
     "find_contest",
     "frozen_holdout",
     "judge",
+    "open_version",
     "roll_back",
     "settle",
+    "task_of_name",
     "this_user",
 ]
 
@@ -104,7 +110,7 @@ def find_contest(settings: Settings, name: str) -> Contest:
     champion = find_version(settings.mlflow_uri, name, CHAMPION)
     if challenger is None:
         raise RegistryError(
-            f"{name} has no challenger to promote; train one with 'fabpilot train wafer-map',"
+            f"{name} has no challenger to promote; train one with 'fabpilot train',"
             " or set the alias on a version"
         )
     if champion is not None and champion.version == challenger.version:
@@ -211,7 +217,7 @@ def settle(
     settings: Settings,
     contest: Contest,
     decision: GateDecision,
-    maps: MapSet,
+    judged_on: MapSet | TraceSet,
     *,
     by: str,
     force: str = "",
@@ -226,7 +232,7 @@ def settle(
         settings: registry.
         contest: who was judged.
         decision: the gate's.
-        maps: it was judged on.
+        judged_on: maps, or runs of a model of traces.
         by: who asked.
         force: promote in spite of the gate, for this reason. A file that cannot be loaded is
             refused all the same: no server would take it.
@@ -236,7 +242,8 @@ def settle(
         ConflictError: somebody moved an alias in the meantime.
         RegistryError: the registry does not answer.
     """
-    forced = bool(force) and not decision.passed and decision.challenger_macro_f1 is not None
+    loads = all(check.passed for check in decision.checks if check.name == "file")
+    forced = bool(force) and not decision.passed and loads
     verdict = "forced" if forced else "promoted" if decision.passed else "refused"
     challenger, champion = contest.challenger, contest.champion
     outcome = Outcome(
@@ -253,7 +260,7 @@ def settle(
         return outcome
     tags = _tags(TAG_PROMOTION, verdict, by, outcome.reason) | {
         f"{TAG_PROMOTION}.compared_to": outcome.compared_to,
-        f"{TAG_PROMOTION}.data": f"{maps.source}, {len(maps)} maps, {maps.fingerprint()}",
+        f"{TAG_PROMOTION}.data": _about(judged_on),
         f"{TAG_PROMOTION}.decision": msgspec.json.encode(decision).decode(),
     }
     if forced:
@@ -291,7 +298,10 @@ def roll_back(settings: Settings, name: str, *, by: str, reason: str) -> ModelVe
     if previous is None:
         raise RegistryError(f"{name} has no previous champion to go back to")
     champion = find_version(uri, name, CHAMPION)
-    _open(settings, previous)
+    if (task := task_of_name(name)) is None:
+        _open(settings, previous)
+    else:
+        open_version(settings, previous, trace_opener(task))
     tags = _tags(TAG_ROLLBACK, "served again", by, reason)
     tags[f"{TAG_ROLLBACK}.from"] = str(champion.version) if champion else "none"
     record(
@@ -405,13 +415,33 @@ def _columns(
     return out
 
 
-def _open(settings: Settings, version: ModelVersion) -> Session:
-    """The version's file, out of the registry: what is cached here says nothing about that."""
+def task_of_name(name: str) -> Task | None:
+    """The task of a registered model of traces; None for one of wafer maps."""
+    return next((task for task, known in REGISTERED_NAMES.items() if known == name), None)
+
+
+def open_version(settings: Settings, version: ModelVersion, opener: Opener[S]) -> S:
+    """The version's file, out of the registry: what is cached here says nothing about that.
+
+    Raises:
+        RegistryError: it cannot be fetched.
+        ModelFileError: it cannot be loaded.
+    """
     uri = f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory(prefix="fabpilot-gate-") as folder:
         source = MlflowSource(settings.mlflow_uri, uri, Path(folder))
         ref = source.resolve()
-        return open_session(source.fetch(ref), settings.device, sha256=ref.sha256)
+        return opener(source.fetch(ref), settings.device, sha256=ref.sha256)
+
+
+def _open(settings: Settings, version: ModelVersion) -> Session:
+    return open_version(settings, version, open_session)
+
+
+def _about(judged_on: MapSet | TraceSet) -> str:
+    if isinstance(judged_on, TraceSet):
+        return f"{judged_on.name}, {len(judged_on)} runs, {judged_on.fingerprint()}"
+    return f"{judged_on.source}, {len(judged_on)} maps, {judged_on.fingerprint()}"
 
 
 def _same(maps: MapSet, version: ModelVersion) -> bool:

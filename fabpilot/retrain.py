@@ -29,6 +29,7 @@ from models.data import MapSet, load_maps, save_maps
 from models.options import Precision, TrainOptions
 from models.registry import CHALLENGER, CHAMPION, ModelVersion, find_version
 from serving.repository import Loaded
+from serving.session import Session
 from streaming.log import Log
 
 __all__ = ["RetrainOptions", "RetrainReport", "retrain", "teaching_set"]
@@ -262,7 +263,7 @@ def _count_held_out(maps: MapSet) -> int:
     return 0 if maps.held_out is None else int(maps.held_out.sum())
 
 
-def _load(settings: Settings, version: ModelVersion) -> Loaded:
+def _load(settings: Settings, version: ModelVersion) -> Loaded[Session]:
     named = f"models:/{version.name}/{version.version}"
     with closing(open_repository(settings, named)) as repository:
         return repository.current()

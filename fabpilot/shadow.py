@@ -20,6 +20,7 @@ from control.state import Moments
 from fabpilot.reading import read_events
 from serving.repository import Loaded
 from serving.scorer import prediction
+from serving.session import Session
 from streaming.log import Log
 
 __all__ = ["Difference", "Shadow", "ShadowReport", "Side", "coming_maps", "recorded_maps"]
@@ -74,7 +75,7 @@ class ShadowReport(msgspec.Struct, frozen=True):
 class _Ear:
     """Listens to one model."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded[Session]) -> None:
         self._loaded = loaded
         self._times_ms: list[float] = []
         self._novel: list[bool] = []
@@ -124,7 +125,7 @@ class Shadow:
         challenger: what may.
     """
 
-    def __init__(self, champion: Loaded, challenger: Loaded) -> None:
+    def __init__(self, champion: Loaded[Session], challenger: Loaded[Session]) -> None:
         self._ears = _Ear(champion), _Ear(challenger)
 
     def run(

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from fabpilot.settings import Settings
-from models.traces.data import load_traces
+from models.traces.layouts import load_traces
 from models.traces.tasks import task_named
 from serving.trace_session import open_trace_session
 

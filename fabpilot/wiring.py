@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contracts.errors import ConfigError, LogError, LogUnavailableError, RegistryError
+from contracts.model_uri import parse_model_uri
 from contracts.topics import STREAM_SPECS, topic_name
+from contracts.trace_model import REGISTERED_NAMES, Task
 from fabpilot.settings import Settings
 from streaming.log import Log
 from streaming.open import open_log
 from streaming.patience import Patience
 
 if TYPE_CHECKING:
-    from serving.repository import ModelRepository, ModelSource
+    from serving.repository import ModelRepository, ModelSource, Opener, S
+    from serving.session import Session
+    from serving.trace_scorer import LiveTraces
 
 __all__ = [
     "MODEL_NAME",
@@ -23,10 +27,12 @@ __all__ = [
     "model_source",
     "open_repository",
     "open_site_log",
+    "open_trace_repository",
     "scoring_workers",
     "share_interpreter",
     "site_topics",
     "sites",
+    "task_of_model",
 ]
 
 MODEL_NAME = "wafer-map"
@@ -78,13 +84,38 @@ def sites(log: Log) -> list[str]:
     return sorted(found)
 
 
-def group_name(site: str) -> str:
-    """The consumer group of a site's processors."""
-    return f"processor.{site}"
+def group_name(site: str, task: Task | None = None) -> str:
+    """The consumer group of a site's processors of wafer maps, or of one task on traces."""
+    return f"processor.{site}" if task is None else f"processor.{site}.{REGISTERED_NAMES[task]}"
 
 
-def model_source(settings: Settings, model: str | None = None) -> "ModelSource":
+def task_of_model(settings: Settings, model: str | None = None) -> Task | None:
+    """What a model answers about traces; None for one of wafer maps.
+
+    A registered model is known by its name, so that the registry may be away; a file says itself.
+
+    Raises:
+        RegistryError: no model URI.
+        ModelFileError: the file is no model.
+    """
+    named = model or settings.model
+    if named.startswith("models:/"):
+        name, _ = parse_model_uri(named)
+        return next((task for task, known in REGISTERED_NAMES.items() if known == name), None)
+    from serving.trace_session import trace_task
+
+    return trace_task(_model_file(named))
+
+
+def model_source(
+    settings: Settings, model: str | None = None, name: str = MODEL_NAME
+) -> "ModelSource":
     """Where `model` comes from: an ONNX file or an MLflow URI.
+
+    Args:
+        settings: the registry.
+        model: instead of the one in the settings.
+        name: what a file's model is called.
 
     Raises:
         ConfigError: neither an existing file nor a model URI.
@@ -99,12 +130,16 @@ def model_source(settings: Settings, model: str | None = None) -> "ModelSource":
         from serving.mlflow_source import MlflowSource
 
         return MlflowSource(settings.mlflow_uri, named, settings.home / "models")
+    return FileSource(_model_file(named), name)
+
+
+def _model_file(named: str) -> Path:
     path = Path(named)
     if not path.is_file():
         raise ConfigError(
             f"model {named!r} is neither a file nor of the form models:/wafer-map@champion"
         )
-    return FileSource(path)
+    return path
 
 
 def scoring_workers(settings: Settings) -> int:
@@ -135,8 +170,8 @@ def open_repository(
     threads: int = 0,
     go_on: bool = False,
     patience: Patience | None = None,
-) -> "ModelRepository":
-    """A repository with its first model loaded.
+) -> "ModelRepository[Session]":
+    """A repository of wafer-map models with its first one loaded.
 
     Args:
         settings: device and registry.
@@ -149,6 +184,37 @@ def open_repository(
     Raises:
         ModelError: the model cannot be had.
     """
+    from serving.session import open_session
+
+    source = model_source(settings, model)
+    return _opened(settings, source, open_session, model, threads, go_on, patience)
+
+
+def open_trace_repository(
+    settings: Settings,
+    task: Task,
+    model: str | None = None,
+    *,
+    threads: int = 0,
+    go_on: bool = False,
+    patience: Patience | None = None,
+) -> "ModelRepository[LiveTraces]":
+    """The same of models of traces; those of another task are refused."""
+    from serving.trace_scorer import trace_opener
+
+    source = model_source(settings, model, REGISTERED_NAMES[task])
+    return _opened(settings, source, trace_opener(task), model, threads, go_on, patience)
+
+
+def _opened(
+    settings: Settings,
+    source: "ModelSource",
+    opener: "Opener[S]",
+    model: str | None,
+    threads: int,
+    go_on: bool,
+    patience: Patience | None,
+) -> "ModelRepository[S]":
     from serving.repository import LastGood, ModelRepository
 
     named = model or settings.model
@@ -157,7 +223,7 @@ def open_repository(
         file_name = named.removeprefix("models:/").replace("/", "@") + ".json"
         last_good = LastGood(settings.home / "models" / file_name)
     repository = ModelRepository(
-        model_source(settings, model), settings.device, threads=threads, last_good=last_good
+        source, settings.device, opener, threads=threads, last_good=last_good
     )
     waits = patience if settings.mlflow_uri.startswith("http") else None
     while True:

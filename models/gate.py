@@ -18,6 +18,7 @@ __all__ = [
     "Candidate",
     "Check",
     "GateDecision",
+    "decided",
     "macro_f1",
     "paired_interval",
     "pass_gate",
@@ -99,8 +100,9 @@ class GateDecision:
     Attributes:
         passed: every check is.
         reason: one sentence: what failed, or why it may serve.
-        maps: N of the hold-out.
-        challenger_macro_f1: over the classes that the hold-out shows, as the two below.
+        maps: N of the hold-out; runs where a model of traces was judged.
+        challenger_macro_f1: over the classes that the hold-out shows, as the two below; None for a
+            file that cannot be loaded, and for models of traces.
         champion_macro_f1: None without a champion.
         interval: of challenger minus champion, 95 %.
     """
@@ -183,6 +185,16 @@ def refused(name: str, sentence: str, decision: GateDecision | None = None) -> G
         decision.champion_macro_f1,
         decision.interval,
     )
+
+
+def decided(checks: Sequence[Check], *, runs: int) -> GateDecision:
+    """A decision of a trace model, from its checks alone.
+
+    Args:
+        checks: all of them.
+        runs: it was judged on.
+    """
+    return _decision(checks, checks[-1].sentence, runs, None)
 
 
 def macro_f1(truth: Answers, answers: Answers) -> float:

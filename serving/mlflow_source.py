@@ -61,7 +61,7 @@ class MlflowSource:
             raise RegistryError(
                 f"MLflow at {_shown(self._tracking_uri)} gives no model"
                 f" {self._name}@{self._selector}: {_short(error)};"
-                " train one with 'fabpilot train wafer-map', see 'fabpilot models list'"
+                " train one with 'fabpilot train', see 'fabpilot models list'"
             ) from error
         sha256 = version.tags.get(TAG_SHA256, "")
         if not _SHA256.fullmatch(sha256):

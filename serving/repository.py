@@ -2,14 +2,15 @@
 
 A broken or missing new model never replaces one that works: it is reported and the old one serves
 on, over a restart as well if it is remembered (`LastGood`). `current()` is one attribute read, so a
-batch in flight keeps the model it began with.
+batch in flight keeps the model it began with. What a model is of, wafer maps or traces, is the
+business of who opens its file.
 """
 
 import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -18,7 +19,6 @@ from contracts.clock import Clock, SystemClock
 from contracts.errors import FabpilotError, ModelError, ModelFileError, RegistryError
 from contracts.model_file import missing_patterns
 from serving.device import Device
-from serving.session import Session, open_session
 
 __all__ = [
     "FileSource",
@@ -27,10 +27,48 @@ __all__ = [
     "ModelRef",
     "ModelRepository",
     "ModelSource",
+    "Opener",
     "RepositoryStatus",
+    "Served",
 ]
 
 _log = structlog.get_logger(__name__)
+
+
+class Served(Protocol):
+    """A model file that was opened and checked.
+
+    Attributes:
+        sha256: digest of the file.
+        provider: the ONNX Runtime provider that really runs it.
+    """
+
+    sha256: str
+    provider: str
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What it can say, such as the patterns it names; a later version must say as much."""
+        ...
+
+
+S = TypeVar("S", bound=Served)
+S_co = TypeVar("S_co", bound=Served, covariant=True)
+
+
+class Opener(Protocol[S_co]):
+    """Opens one kind of model file, such as `serving.session.open_session`."""
+
+    def __call__(
+        self, path: Path, device: Device, *, threads: int = 0, sha256: str | None = None
+    ) -> S_co:
+        """Load a file and check it.
+
+        Raises:
+            ModelFileError: it is damaged, of another kind, or not the one of this digest.
+            DeviceError: the device asked for is not the one we would get.
+        """
+        ...
 
 
 class ModelRef(msgspec.Struct, frozen=True):
@@ -92,11 +130,11 @@ class FileSource:
         return self._path
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class Loaded(msgspec.Struct, Generic[S], frozen=True):
     """A model that serves."""
 
     ref: ModelRef
-    session: Session
+    session: S
 
 
 class _Remembered(msgspec.Struct, frozen=True):
@@ -125,9 +163,9 @@ class LastGood:
             _log.warning("the model that served last is forgotten", error=str(error))
             return None
 
-    def save(self, loaded: Loaded, file: Path) -> None:
+    def save(self, loaded: Loaded[S], file: Path) -> None:
         """Remember a model that serves and where its file lies."""
-        kept = _Remembered(loaded.ref, str(file.absolute()), loaded.session.card.labels)
+        kept = _Remembered(loaded.ref, str(file.absolute()), loaded.session.answers)
         # Several processors share the folder: written aside and renamed, it is always whole.
         aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
@@ -153,12 +191,13 @@ class RepositoryStatus(msgspec.Struct, frozen=True):
     checked_ms: int
 
 
-class ModelRepository:
+class ModelRepository(Generic[S]):
     """Holds the serving model of one alias.
 
     Args:
         source: where versions come from.
         device: where they shall run.
+        opener: of their files.
         threads: per run on the CPU; 0 takes all cores.
         last_good: go on with what it remembers if nothing better can be had at the start.
     """
@@ -167,6 +206,7 @@ class ModelRepository:
         self,
         source: ModelSource,
         device: Device,
+        opener: Opener[S],
         *,
         threads: int = 0,
         last_good: LastGood | None = None,
@@ -174,16 +214,17 @@ class ModelRepository:
     ) -> None:
         self._source = source
         self._device = device
+        self._opener = opener
         self._threads = threads
         self._last_good = last_good
         self._clock = clock or SystemClock()
-        self._loaded: Loaded | None = None
+        self._loaded: Loaded[S] | None = None
         self._status = RepositoryStatus("", "", 0)
         self._refreshing = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def current(self) -> Loaded:
+    def current(self) -> Loaded[S]:
         """The model that serves now.
 
         Raises:
@@ -218,7 +259,7 @@ class ModelRepository:
                     return False
                 file = self._source.fetch(ref)
                 loaded = self._open(ref, file)
-                self._check_labels(loaded)
+                self._check_answers(loaded)
             except FabpilotError as error:
                 self._refuse(version, error)
                 if self._loaded is not None:
@@ -232,14 +273,14 @@ class ModelRepository:
             self._status = RepositoryStatus("", "", self._clock.now_ms())
             return True
 
-    def _open(self, ref: ModelRef, file: Path) -> Loaded:
-        session = open_session(file, self._device, threads=self._threads, sha256=ref.sha256)
+    def _open(self, ref: ModelRef, file: Path) -> Loaded[S]:
+        session = self._opener(file, self._device, threads=self._threads, sha256=ref.sha256)
         return Loaded(ref, session)
 
-    def _check_labels(self, loaded: Loaded) -> None:
+    def _check_answers(self, loaded: Loaded[S]) -> None:
         """A pattern that is no longer named raises no alert, and nobody would notice."""
-        before = self._labels_before()
-        missing = missing_patterns(loaded.session.card.labels, before)
+        before = self._answers_before()
+        missing = missing_patterns(loaded.session.answers, before)
         if missing and not loaded.ref.accepted:
             raise ModelFileError(
                 f"version {loaded.ref.version} of {loaded.ref.name} cannot name"
@@ -247,9 +288,9 @@ class ModelRepository:
                 " 'fabpilot models rollback' or 'fabpilot models promote --force'"
             )
 
-    def _labels_before(self) -> Sequence[str]:
+    def _answers_before(self) -> Sequence[str]:
         if self._loaded is not None:
-            return self._loaded.session.card.labels
+            return self._loaded.session.answers
         kept = self._last_good.load() if self._last_good is not None else None
         return kept.labels if kept else ()
 
@@ -266,7 +307,7 @@ class ModelRepository:
         self._serve(loaded, "the last good model serves until a better one can be had")
         return True
 
-    def _serve(self, loaded: Loaded, said: str) -> None:
+    def _serve(self, loaded: Loaded[S], said: str) -> None:
         self._loaded = loaded
         _log.info(
             said,

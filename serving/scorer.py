@@ -11,7 +11,7 @@ from contracts.events import Event, Prediction, WaferMap
 from contracts.model_file import predicted_labels
 from contracts.wafer_map import canonical_maps, check_grid
 from serving.repository import Loaded, ModelRepository
-from serving.session import Outputs
+from serving.session import Outputs, Session
 
 __all__ = ["Scorer", "prediction"]
 
@@ -31,7 +31,7 @@ class Scorer:
         repository: gives the model.
     """
 
-    def __init__(self, repository: ModelRepository) -> None:
+    def __init__(self, repository: ModelRepository[Session]) -> None:
         self._repository = repository
 
     def __call__(self, events: Sequence[Event]) -> list[list[Event] | DataError]:
@@ -67,7 +67,7 @@ class Scorer:
         return results
 
 
-def prediction(event: WaferMap, loaded: Loaded, outputs: Outputs, row: int) -> Prediction:
+def prediction(event: WaferMap, loaded: Loaded[Session], outputs: Outputs, row: int) -> Prediction:
     """The event that says what a model said about a wafer map, the `row`-th of a batch."""
     card, ref = loaded.session.card, loaded.ref
     probabilities = outputs.probabilities[row]

@@ -26,6 +26,7 @@ from serving.device import Device, check_provider, providers
 __all__ = [
     "Outputs",
     "Session",
+    "check_digest",
     "check_one_file",
     "open_session",
     "read_model",
@@ -67,6 +68,11 @@ class Session:
         self.sha256 = sha256
         self.provider = provider
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The patterns it names."""
+        return self.card.labels
+
     def run(self, maps: npt.NDArray[np.uint8]) -> Outputs:
         """Score canonical maps.
 
@@ -95,12 +101,7 @@ def open_session(
         DeviceError: the device asked for is not the one we would get.
     """
     data = read_model(path)
-    digest = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and digest != sha256:
-        raise ModelFileError(
-            f"{path.name} has sha256 {digest[:12]}…, the registry says {sha256[:12]}…:"
-            " the file was changed or cut off after it was registered"
-        )
+    digest = check_digest(path, data, sha256)
     card = _card(path, data)
     wanted = providers(device)
     try:
@@ -112,6 +113,21 @@ def open_session(
     loaded = Session(session, card, digest, provider)
     _check_golden(path, loaded)
     return loaded
+
+
+def check_digest(path: Path, data: bytes, sha256: str | None) -> str:
+    """The SHA-256 (hex) of a file's bytes.
+
+    Raises:
+        ModelFileError: it is not the one that is known of it.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise ModelFileError(
+            f"{path.name} has sha256 {digest[:12]}…, the registry says {sha256[:12]}…:"
+            " the file was changed or cut off after it was registered"
+        )
+    return digest
 
 
 def read_model(path: Path) -> bytes:

@@ -1,6 +1,5 @@
 """A model of traces, checked and ready to run."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,11 +8,11 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from contracts.errors import ModelFileError
-from contracts.trace_model import METADATA_KEY, TraceCard, decode_trace_card
+from contracts.trace_model import METADATA_KEY, Task, TraceCard, decode_trace_card
 from serving.device import Device, check_provider, providers
-from serving.session import check_one_file, read_model, session_options
+from serving.session import check_digest, check_one_file, read_model, session_options
 
-__all__ = ["TraceSession", "is_trace_model", "open_trace_session"]
+__all__ = ["TraceSession", "is_trace_model", "open_trace_session", "trace_task"]
 
 # What another CPU or a GPU may change, relative to the spread of the golden outputs.
 _GOLDEN_TOLERANCE = 0.01
@@ -56,29 +55,44 @@ def is_trace_model(path: Path) -> bool:
     Raises:
         ModelFileError: it is no ONNX file.
     """
-    model = check_one_file(path, read_model(path))
-    return any(entry.key == METADATA_KEY for entry in model.metadata_props)
+    return bool(_cards(path, read_model(path)))
 
 
-def open_trace_session(path: Path, device: Device, *, threads: int = 0) -> TraceSession:
+def trace_task(path: Path) -> Task | None:
+    """What a model file answers about traces; None for one of wafer maps.
+
+    Raises:
+        ModelFileError: it is no ONNX file, or its card is none of ours.
+    """
+    cards = _cards(path, read_model(path))
+    return decode_trace_card(cards[0]).task if cards else None
+
+
+def _cards(path: Path, data: bytes) -> list[str]:
+    model = check_one_file(path, data)
+    return [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+
+
+def open_trace_session(
+    path: Path, device: Device, *, threads: int = 0, sha256: str | None = None
+) -> TraceSession:
     """Load a trace model, check it, and try it on its golden rows.
 
     Args:
         path: one self-contained ONNX file.
         device: where it shall run.
         threads: for one run on the CPU; 0 takes all cores.
+        sha256: what the file's digest must be, if known.
 
     Raises:
-        ModelFileError: the file is missing, damaged, of another kind, has external data, or does
-            not give on its golden rows what it gave when it was exported.
+        ModelFileError: the file is missing, damaged, another one than expected or of another kind,
+            has external data, or does not give on its golden rows what it gave when it was
+            exported.
         DeviceError: the device asked for is not the one we would get.
     """
     data = read_model(path)
-    documents = [
-        entry.value
-        for entry in check_one_file(path, data).metadata_props
-        if entry.key == METADATA_KEY
-    ]
+    digest = check_digest(path, data, sha256)
+    documents = _cards(path, data)
     if len(documents) != 1:
         raise ModelFileError(
             f"{path.name} is no trace model of fabpilot's: it has no {METADATA_KEY} metadata;"
@@ -90,7 +104,7 @@ def open_trace_session(path: Path, device: Device, *, threads: int = 0) -> Trace
     except Exception as error:  # ONNX Runtime raises its own types, of no common base
         raise ModelFileError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
     provider = check_provider(device, session.get_providers())
-    loaded = TraceSession(session, card, hashlib.sha256(data).hexdigest(), provider)
+    loaded = TraceSession(session, card, digest, provider)
     _check_golden(path, loaded)
     return loaded
 

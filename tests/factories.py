@@ -25,6 +25,7 @@ from contracts.events import (
     Risk,
     RunToRun,
     Trace,
+    TraceJudgement,
     VariableShift,
     VirtualMetrology,
     WaferMap,
@@ -72,6 +73,20 @@ def novel_prediction() -> Prediction:
     prediction = sample_events()[Prediction.ce_type]
     assert isinstance(prediction, Prediction)
     return msgspec.structs.replace(prediction, novelty=1.25)
+
+
+def registered_virtual_metrology() -> VirtualMetrology:
+    """The virtual metrology of `sample_events`, said by a registered model."""
+    event = sample_events()[VirtualMetrology.ce_type]
+    assert isinstance(event, VirtualMetrology)
+    return msgspec.structs.replace(
+        event,
+        input_id="trace-1",
+        model_name="trace-metrology",
+        model_version="3",
+        model_sha256="ab" * 32,
+        provider="CPUExecutionProvider",
+    )
 
 
 def alert_with_causes() -> Alert:
@@ -183,6 +198,13 @@ def sample_events() -> dict[str, Event]:
             event_id="virtual-1", recipe_id="ETCH-MAIN", step="etch", parameter="etch_depth_nm",
             predicted=321.5, low=318.0, high=325.0, coverage=0.9, unlike=False, learned=120,
             **head, **place, **wafer,
+        ),
+        TraceJudgement(
+            event_id="judgement-1", task="fault", input_id="trace-1", recipe_id="ETCH-MAIN",
+            step="etch", score=1.5,
+            contributions=(Contribution(variable="rf_power_w", value=0.75),),
+            troubles=("stuck: pressure_pa",), model_name="trace-fault", model_version="3",
+            model_sha256="c" * 64, provider="CPUExecutionProvider", **head, **place, **wafer,
         ),
         RunToRun(
             event_id="r2r-1", thread="P1 | etch | ETCH-01/B", product="P1", recipe_id="ETCH-MAIN",

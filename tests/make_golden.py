@@ -4,7 +4,13 @@ import json
 from pathlib import Path
 
 from contracts.codec import encode
-from tests.factories import alert_with_causes, novel_prediction, sample_events, trace_with_times
+from tests.factories import (
+    alert_with_causes,
+    novel_prediction,
+    registered_virtual_metrology,
+    sample_events,
+    trace_with_times,
+)
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -22,6 +28,7 @@ if __name__ == "__main__":
         ("fabpilot.trace.v1.times.msgpack", trace_with_times()),
         ("fabpilot.prediction.v1.novelty.msgpack", novel_prediction()),
         ("fabpilot.alert.v1.causes.msgpack", alert_with_causes()),
+        ("fabpilot.virtual_metrology.v1.model.msgpack", registered_virtual_metrology()),
     ):
         path = FOLDER / name
         if not path.exists():

@@ -22,7 +22,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-__all__ = ["PASSWORD", "USER", "PostgresServer", "postgres_server", "postgres_url", "programs"]
+__all__ = [
+    "PASSWORD",
+    "USER",
+    "PostgresServer",
+    "free_port",
+    "postgres_server",
+    "postgres_url",
+    "programs",
+]
 
 USER, PASSWORD = "fabpilot", "only-for-tests"
 Mode = Literal["smart", "fast", "immediate"]
@@ -54,7 +62,8 @@ def programs() -> Path | None:
     return Path(on_path).resolve().parent if on_path else None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody has at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -71,13 +80,18 @@ class PostgresServer:
         assert bin_folder is not None, "no PostgreSQL here (Debian: apt-get install postgresql)"
         self._bin = bin_folder
         self._user = "postgres" if os.geteuid() == 0 else None
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         # Not below pytest's folder: that one is closed to other users.
         self._folder = Path(tempfile.mkdtemp(prefix="fabpilot-postgres-"))
         if self._user:
             owner = pwd.getpwnam(self._user)
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+
+    @property
+    def pid(self) -> int:
+        """Of the server's first process, 0 if it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else 0
 
     def url(self, database: str) -> str:
         """SQLAlchemy's URL of a database."""

@@ -59,6 +59,7 @@ def export(
     chart_id: Text = "",
     step: Text = "",
     parameter: Text = "",
+    model: Text = "",
     thread: str = "",
 ) -> Response:
     """A table as CSV (RFC 4180), UTF-8, at most 20,000 rows.
@@ -78,7 +79,7 @@ def export(
             case "risks":
                 rows = risks.lot_steps(connection, site, lot)
             case "virtual_metrology" if step and parameter:
-                place = virtual.place_detail(connection, site, module, step, parameter)
+                place = virtual.place_detail(connection, site, module, step, parameter, model)
                 rows = place.history if place else []
             case _:
                 rows = _listed(connection, services, strings, table, site=site, module=module)

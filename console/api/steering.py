@@ -139,11 +139,19 @@ def list_virtual(
 
 @router.get("/virtual-metrology/place")
 def get_virtual(
-    services: Using, site: Required, module: Required, step: Required, parameter: Required
+    services: Using,
+    site: Required,
+    module: Required,
+    step: Required,
+    parameter: Required,
+    model: Text = "",
 ) -> VirtualDetail:
-    """One parameter of one module: the latest 300 wafers, foretold and measured."""
+    """One parameter of one module: the latest 300 wafers, foretold and measured.
+
+    Foretold by the controller, or by the registered `model`.
+    """
     with services.read() as connection:
-        found = virtual.place_detail(connection, site, module, step, parameter)
+        found = virtual.place_detail(connection, site, module, step, parameter, model)
     if found is None:
         raise MissingError(f"nothing foretells {parameter!r} of {module!r} after {step!r}")
     return found

@@ -1,6 +1,7 @@
 """Virtual metrology against the real one: what was foretold, what was measured, how often it held.
 
 A wafer's measurement is the mean of all measurements of the same parameter and step that arrived.
+The controller and each registered model are judged apart: they may foretell the same wafers.
 """
 
 import math
@@ -20,6 +21,7 @@ POINTS = 300
 _Z95 = 1.959964
 
 _v, _m = tables.virtual_metrology, tables.metrology
+_model = func.coalesce(_v.c.model, "").label("model")
 
 
 def wilson(hits: int, total: int) -> tuple[float, float] | None:
@@ -44,13 +46,13 @@ def list_places(
     limit: int = 24,
     offset: int = 0,
 ) -> Page[VirtualDetail]:
-    """Each parameter of each module that is foretold, by module, with its latest wafers."""
+    """Each parameter of each module, by whom it is foretold, with its latest wafers."""
     where: list[ColumnElement[bool]] = []
     if site:
         where.append(_v.c.site == site)
     if module:
         where.append(_v.c.module == module)
-    keys = (_v.c.site, _v.c.module, _v.c.step, _v.c.parameter)
+    keys = (_v.c.site, _v.c.module, _v.c.step, _v.c.parameter, _model)
     grouped = select(*keys).where(*where).group_by(*keys)
     total = connection.execute(select(func.count()).select_from(grouped.subquery())).scalar_one()
     rows = connection.execute(grouped.order_by(*keys).limit(limit).offset(offset)).all()
@@ -61,10 +63,19 @@ def list_places(
 
 
 def place_detail(
-    connection: Connection, site: str, module: str, step: str, parameter: str
+    connection: Connection, site: str, module: str, step: str, parameter: str, model: str = ""
 ) -> VirtualDetail | None:
-    """One parameter of a module with its wafers, oldest first; None if none was foretold."""
-    rows = connection.execute(_with_measured(site, module, step, parameter)).all()
+    """One parameter of a module with its wafers, oldest first; None if none was foretold.
+
+    Args:
+        connection: of the database.
+        site: with `module`, `step` and `parameter`, what is foretold.
+        module: see `site`.
+        step: see `site`.
+        parameter: see `site`.
+        model: who foretells it: a registered model, or '' for the controller.
+    """
+    rows = connection.execute(_with_measured(site, module, step, parameter, model)).all()
     if not rows:
         return None
     history = [
@@ -85,6 +96,7 @@ def place_detail(
         module=module,
         step=step,
         parameter=parameter,
+        model=model,
         nominal=rows[0].coverage,
         learned=rows[0].learned,
         time_ms=rows[0].time_ms,
@@ -102,12 +114,15 @@ def foretold(connection: Connection, site: str, substrate_id: str) -> list[Foret
         .limit(100)
     )
     return [
-        ForetoldView(**{name: row._mapping[name] for name in ForetoldView.model_fields})
+        ForetoldView(
+            **{name: row._mapping[name] for name in ForetoldView.model_fields if name != "model"},
+            model=row.model or "",
+        )
         for row in rows
     ]
 
 
-def _with_measured(site: str, module: str, step: str, parameter: str) -> Select[Any]:
+def _with_measured(site: str, module: str, step: str, parameter: str, model: str) -> Select[Any]:
     measured = (
         select(func.avg(_m.c.mean))
         .where(
@@ -125,6 +140,7 @@ def _with_measured(site: str, module: str, step: str, parameter: str) -> Select[
             _v.c.module == module,
             _v.c.step == step,
             _v.c.parameter == parameter,
+            _model == model,
         )
         .order_by(_v.c.time_ms.desc(), _v.c.event_id.desc())
         .limit(POINTS)

@@ -1,7 +1,9 @@
 """What the check asks over HTTP: the console, as a browser would, and Prometheus."""
 
 import http.client
+import http.cookiejar
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,7 +13,7 @@ from typing import Any
 
 from checking.engine import CheckError, Stack
 
-__all__ = ["get_json", "panel_queries", "prometheus"]
+__all__ = ["get_json", "panel_queries", "prometheus", "sign_in", "status_of"]
 
 
 def get_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
@@ -37,6 +39,27 @@ def status_of(url: str) -> int:
         return error.code
     except OSError as error:
         raise CheckError(f"{url}: {error}") from error
+
+
+def sign_in(base: str, name: str, password: str) -> None:
+    """Sign in to the console as a browser would, and see the strip with the session.
+
+    Raises:
+        CheckError: it does not let this account in.
+    """
+    jar = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    try:
+        with browser.open(f"{base}/login", timeout=15) as answer:
+            found = re.search(r'name="csrf" value="([^"]+)"', answer.read().decode())
+        form = {"csrf": found[1] if found else "", "name": name, "password": password}
+        request = urllib.request.Request(
+            f"{base}/login", urllib.parse.urlencode(form).encode(), {"Origin": base}
+        )
+        with browser.open(request, timeout=15), browser.open(f"{base}/api/v1/strip", timeout=15):
+            return
+    except (OSError, http.client.HTTPException) as error:
+        raise CheckError(f"{base}/login does not let {name} in: {error}") from error
 
 
 def prometheus(stack: Stack, path: str, **parameters: str) -> Any:

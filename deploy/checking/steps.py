@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from checking.console import get_json, panel_queries, prometheus, status_of
+from checking.console import get_json, panel_queries, prometheus, sign_in, status_of
 from checking.engine import CheckError, Stack, run, say
 
 __all__ = ["Steps", "prepare"]
@@ -134,7 +134,9 @@ class Steps:
         ]
         if bad:
             raise CheckError(f"not locked down: { {name: found[name] for name in bad} }")
+        console = f"http://127.0.0.1:{self._ports['CONSOLE_PORT']}"
         closed = {
+            "console": status_of(f"{console}/api/v1/alerts"),
             "mlflow": status_of(
                 f"http://127.0.0.1:{self._ports['MLFLOW_PORT']}/api/2.0/mlflow/experiments/search"
             ),
@@ -142,6 +144,8 @@ class Steps:
         }
         if set(closed.values()) != {401}:
             raise CheckError(f"somebody without an account gets in: {closed}")
+        # The first account, with the password that `make secrets` wrote.
+        sign_in(console, "admin", (self.stack.folder / "secrets" / "console_admin").read_text())
         # The services' own network leads nowhere.
         out = self.stack.run_python(
             "controller",
@@ -152,7 +156,12 @@ class Steps:
         )["out"]
         if "unreachable" not in str(out):
             raise CheckError(f"a service of the inner network can reach out: {out}")
-        return {"containers": found, "without_account": closed, "way_out": out}
+        return {
+            "containers": found,
+            "without_account": closed,
+            "signed_in": "admin",
+            "way_out": out,
+        }
 
     def count(self) -> Report:
         """What is on the log."""
@@ -316,8 +325,8 @@ class Steps:
     def backup_and_restore(self, aside: Path, tag: str) -> Report:
         """What is kept moves into an empty stack, and is all there; then the fab goes on.
 
-        `_save` and `_load` move the volumes of a stack that stands still. A command that does so
-        while it runs takes their place here.
+        `_save` and `_load` move the volumes of a stack that stands still: `fabpilot backup` copies
+        a site on one machine, and neither a Kafka nor a registry on a server (docs/deploy.md).
         """
         before = self.count()
         shown = self._alert_ids()

@@ -387,6 +387,8 @@ def main() -> None:
     start.add_argument("--port", type=int, default=9092, help="of the first node's clients")
     start.add_argument("--secure", action="store_true", help="TLS, SASL/SCRAM and ACLs")
     start.set_defaults(run=_start)
+    fetch = commands.add_parser("fetch", help="get Kafka by Maven, for later without a network")
+    fetch.set_defaults(run=lambda _options: fetch_jars())
     commands.add_parser("stop", help="stop what runs").set_defaults(run=_stop)
     commands.add_parser("status", help="say what runs").set_defaults(run=_status)
     options = parser.parse_args()

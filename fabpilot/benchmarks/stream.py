@@ -68,7 +68,7 @@ def measure_stream(
     log: Log,
     url: str,
     events: Sequence[WaferMap],
-    loaded: Loaded,
+    loaded: Loaded[Session],
     scorer: Scorer,
     workers: int,
 ) -> StreamBench:

@@ -23,6 +23,7 @@ from fabpilot.commands.bench_monitors import monitors
 from fabpilot.commands.bench_realism import realism
 from fabpilot.commands.bench_risk import risk
 from fabpilot.commands.bench_run_to_run import run_to_run
+from fabpilot.commands.bench_served import served
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.bench_traces import traces
 from fabpilot.commands.bench_unknown import unknown
@@ -166,6 +167,7 @@ def register(app: typer.Typer) -> None:
     bench.command("sim")(sim)
     bench.command("risk")(risk)
     bench.command("traces")(traces)
+    bench.command("served")(served)
     bench.command("model")(model_)
     bench.command("frontier")(frontier)
     bench.command("early")(early)

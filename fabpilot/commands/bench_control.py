@@ -66,7 +66,9 @@ def control(
             (_shortened(load_scenario(name), lots, trace_rows), seed, False) for seed in chosen
         ]
     for number in range(draw, draw + unseen):
-        plan.append((_shortened(unseen_scenario(number), lots, trace_rows), number, True))
+        # Drawn for as many lots: excursions are to begin while the line works.
+        drawn = unseen_scenario(number, lots) if lots else unseen_scenario(number)
+        plan.append((_shortened(drawn, lots, trace_rows), number, True))
     settings = load_settings()
     stop = stop_event()
     with progress_bar("control", len(plan) * len(POLICIES)) as bar:

@@ -19,7 +19,7 @@ from fabpilot import __version__
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import err, report
 from fabpilot.settings import Settings, load_settings
-from fabpilot.wiring import open_repository, sites
+from fabpilot.wiring import open_repository, open_trace_repository, sites, task_of_model
 from serving.device import Device, device_report, providers
 from streaming.open import kafka_cluster, open_log
 
@@ -136,10 +136,12 @@ def _model(settings: Settings) -> Check:
             "fabpilot train wafer-map --data sim:mixed --budget 2m, or fabpilot demo",
         )
     try:
-        repository = open_repository(settings)
+        task = task_of_model(settings)
+        loaded = (
+            open_repository(settings) if task is None else open_trace_repository(settings, task)
+        ).current()
     except FabpilotError as error:
         return Check("model", "bad", str(error), "fabpilot models list")
-    loaded = repository.current()
     return Check(
         "model",
         "ok",

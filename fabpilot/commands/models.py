@@ -1,6 +1,7 @@
 """`fabpilot models`: the registry. Which version serves, and which may."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -10,22 +11,29 @@ from rich.table import Table
 
 from contracts.clock import rfc3339
 from contracts.errors import ConfigError
+from contracts.trace_model import Task
 from fabpilot.commands.options import JsonOption
 from fabpilot.commands.quantize import register as register_quantize
 from fabpilot.output import err, progress_bar, report
 from fabpilot.promotion import (
+    Contest,
     blind,
     find_contest,
     frozen_holdout,
     judge,
     roll_back,
     settle,
+    task_of_name,
     this_user,
 )
-from fabpilot.settings import load_settings
+from fabpilot.settings import Settings, load_settings
+from fabpilot.trace_gate import judge_trace_contest
 from fabpilot.wiring import MODEL_NAME
+from models.data import MapSet
 from models.gate import GateDecision
 from models.registry import TAG_PROMOTION, ModelVersion, list_versions
+from models.traces.data import TraceSet
+from models.traces.layouts import load_traces
 
 __all__ = ["register"]
 
@@ -66,7 +74,8 @@ def promote(
         str | None,
         typer.Option(
             "--data",
-            help="Judge on the held-out part of these maps instead of the champion's.",
+            help="Judge on the held-out part of these maps instead of the champion's; of a model"
+            " of traces, the runs to judge on, which neither was trained on.",
             metavar="PATH|sim:SCENARIO",
         ),
     ] = None,
@@ -85,12 +94,14 @@ def promote(
     """Bring the challenger to the gate; if it passes it serves, and the champion is 'previous'.
 
     Both models are judged on the maps that were held out of the champion's data, clean and
-    perturbed. The decision, its numbers and who made it are written as tags on the version, also
-    when it is refused (exit code 1).
+    perturbed; models of traces on the runs that --data names. The decision, its numbers and who
+    made it are written as tags on the version, also when it is refused (exit code 1).
 
     For example:
 
       fabpilot models promote --dry-run
+
+      fabpilot models promote --name trace-metrology --data newer.parquet
 
       fabpilot models promote --force --reason "champion misses the new scratch, see ticket 411"
     """
@@ -99,6 +110,43 @@ def promote(
         raise ConfigError("--force and --reason go together: say why the gate is overruled")
     settings = load_settings()
     contest = find_contest(settings, name)
+    decision, judged_on = (
+        _judged_on_maps(settings, contest, data)
+        if (task := task_of_name(name)) is None
+        else _judged_on_traces(settings, task, contest, data)
+    )
+    outcome = settle(settings, contest, decision, judged_on, by=who, force=reason, dry_run=dry_run)
+    if as_json:
+        report(outcome, as_json=True)
+    else:
+        Console(highlight=False).print(_table(decision))
+    dry = " (dry run: nothing was written or moved)" if dry_run else ""
+    if outcome.verdict == "refused":
+        err.print(f"Refused: {outcome.reason}{dry}", soft_wrap=True, markup=False)
+        raise typer.Exit(1)
+    err.print(
+        f"Version {outcome.version} {outcome.verdict}: {outcome.reason}{dry}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _judged_on_traces(
+    settings: Settings, task: Task, contest: Contest, data: str | None
+) -> tuple[GateDecision, TraceSet]:
+    if data is None:
+        raise ConfigError(
+            "name runs that neither model was trained on with --data; 'fabpilot export traces"
+            " --after TIME' writes those that came since"
+        )
+    runs = load_traces(Path(data))
+    err.print(f"version {contest.challenger.version} on {len(runs):,} runs of {runs.name}")
+    return judge_trace_contest(settings, task, contest, Path(data), runs.part), runs
+
+
+def _judged_on_maps(
+    settings: Settings, contest: Contest, data: str | None
+) -> tuple[GateDecision, MapSet]:
     maps = frozen_holdout(contest, data)
     err.print(
         f"version {contest.challenger.version} against"
@@ -116,20 +164,7 @@ def promote(
             maps,
             lambda done, total: bar.update(bar.tasks[0].id, completed=done, total=total),
         )
-    outcome = settle(settings, contest, decision, maps, by=who, force=reason, dry_run=dry_run)
-    if as_json:
-        report(outcome, as_json=True)
-    else:
-        Console(highlight=False).print(_table(decision))
-    dry = " (dry run: nothing was written or moved)" if dry_run else ""
-    if outcome.verdict == "refused":
-        err.print(f"Refused: {outcome.reason}{dry}", soft_wrap=True, markup=False)
-        raise typer.Exit(1)
-    err.print(
-        f"Version {outcome.version} {outcome.verdict}: {outcome.reason}{dry}",
-        soft_wrap=True,
-        markup=False,
-    )
+    return decision, maps
 
 
 def rollback(

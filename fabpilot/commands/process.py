@@ -1,10 +1,10 @@
-"""`fabpilot process`: the processor. Wafer maps in, predictions out."""
+"""`fabpilot process`: the processor. Wafer maps or traces in, what a model says of them out."""
 
 import threading
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -12,6 +12,7 @@ import typer
 from contracts.errors import ConfigError, RegistryError
 from contracts.ids import check_group
 from contracts.topics import Stream, topic_name
+from contracts.trace_model import Task
 from fabpilot.commands.options import JsonOption, SiteOption
 from fabpilot.instance import instance_name
 from fabpilot.metrics import ProcessorMetrics
@@ -25,15 +26,19 @@ from fabpilot.wiring import (
     group_name,
     open_repository,
     open_site_log,
+    open_trace_repository,
     scoring_workers,
     share_interpreter,
+    task_of_model,
 )
 from serving.device import Device
 from serving.repository import ModelRepository
 from serving.scorer import Scorer
+from serving.session import Session
+from serving.trace_scorer import LiveTraces, TraceScorer
 from streaming.log import Log
 from streaming.patience import Patience
-from streaming.processor import Processor, ProcessorReport
+from streaming.processor import Handle, Processor, ProcessorReport
 
 __all__ = ["ProcessReport", "register"]
 
@@ -42,7 +47,7 @@ class ProcessReport(msgspec.Struct, frozen=True):
     """What a run of the processor did.
 
     Attributes:
-        wafers_per_s: predictions per second between the first poll and the last commit.
+        wafers_per_s: events published per second between the first poll and the last commit.
         provider: the ONNX Runtime provider that really ran the model.
     """
 
@@ -94,8 +99,12 @@ def process(
     Run as many as there are partitions; they share the work. Stops cleanly on Ctrl-C and SIGTERM:
     what is in hand is finished first.
 
-    Predictions are named after their map and model, so doing a part again with --group and --from
-    writes the same ones once more.
+    A model of wafer maps reads wafer maps and writes predictions. A model of traces reads traces
+    and writes what it says of them to the charts: virtual metrology, or judgements of faults or
+    risk (docs/traces.md). Each task has a group of its own, so they run side by side.
+
+    What is written is named after its input and the model, so doing a part again with --group and
+    --from writes the same once more.
 
     For example:
 
@@ -103,16 +112,20 @@ def process(
 
       fabpilot process --until-idle --json --model wafer-map.onnx
 
+      fabpilot process --model models:/trace-metrology@champion
+
       fabpilot process --group again --from 2026-01-01T00:00 --until-idle
     """
     settings = load_settings()
     if device is not None:
         settings = settings.model_copy(update={"device": device})
     site = site or settings.site
-    if start is not None and group in (None, group_name(site)):
+    task = task_of_model(settings, model)
+    usual = group_name(site, task)
+    if start is not None and group in (None, usual):
         raise ConfigError("--from is for a group of its own: name one with --group")
     beginning = None if start is None else parse_start(start)
-    group = check_group(group or group_name(site))
+    group = check_group(group or usual)
     stop = stop_event()
     with ExitStack() as stack:
         if not settings.instance:
@@ -121,14 +134,13 @@ def process(
         monitor = Monitor(settings, "processor")
         stack.enter_context(monitor.serve())
         # One thread a run, and as many runs at once as there are cores: see Scorer.
-        repository = stack.enter_context(
-            closing(_repository(settings, model, stop, wait=not until_idle))
-        )
+        scoring = _scoring(settings, model, task, stop, wait=not until_idle)
+        repository = stack.enter_context(closing(scoring.repository))
         repository.follow(settings.model_refresh_s)
         # A job that is to end must not wait for ever; a service waits for its log.
         log = open_site_log(settings, site, stop, wait=not until_idle)
         stack.enter_context(closing(log))
-        topics = [topic_name(site, Stream.WAFER_MAPS)]
+        topics = [topic_name(site, scoring.reads)]
         if beginning is not None:
             offsets = start_offsets(log, topics[0], beginning)
             if not log.start_group(group, offsets):
@@ -141,7 +153,7 @@ def process(
             log,
             group=group,
             topics=lambda: topics,
-            handle=metrics.watched(Scorer(repository)),
+            handle=metrics.watched(scoring.handle),
             batch=batch,
             workers=scoring_workers(settings),
         )
@@ -180,13 +192,32 @@ def process(
         )
 
 
-def _repository(
-    settings: Settings, model: str | None, stop: threading.Event, *, wait: bool
-) -> ModelRepository:
+class _Scoring(NamedTuple):
+    """A model that serves, what it is asked about, and by whom."""
+
+    repository: ModelRepository[Session] | ModelRepository[LiveTraces]
+    reads: Stream
+    handle: Handle
+
+
+def _scoring(
+    settings: Settings,
+    model: str | None,
+    task: Task | None,
+    stop: threading.Event,
+    *,
+    wait: bool,
+) -> _Scoring:
     """The model that shall serve. A service waits for a registry's server to have one."""
     patience = Patience("a model in the registry", stop) if wait else None
     try:
-        return open_repository(settings, model, threads=1, go_on=True, patience=patience)
+        if task is None:
+            maps = open_repository(settings, model, threads=1, go_on=True, patience=patience)
+            return _Scoring(maps, Stream.WAFER_MAPS, Scorer(maps))
+        traces = open_trace_repository(
+            settings, task, model, threads=1, go_on=True, patience=patience
+        )
+        return _Scoring(traces, Stream.TRACES, TraceScorer(traces))
     except RegistryError:
         if patience is not None and stop.is_set():
             # Told to stop while it waited: there is nothing in hand.

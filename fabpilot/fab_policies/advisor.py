@@ -44,7 +44,7 @@ class AdvisorPolicy:
 
     Attributes:
         alerts: ids of those raised.
-        namings: each time an alert named a failure mode.
+        namings: each time an alert named a failure mode; two where it says that two are at work.
     """
 
     def __init__(self, policy: Policy, site: str, score: Score | None) -> None:
@@ -83,6 +83,8 @@ class AdvisorPolicy:
 
     def _note(self, alert: Alert) -> None:
         self.alerts.add(alert.alert_id)
-        first = alert.causes[0] if alert.causes else None
-        if alert.status == "open" and first and first.mode and first.probability >= _NAMED:
-            self.namings.append(Naming(alert.time_ms, first.module, first.mode))
+        if alert.status != "open":
+            return
+        for cause in alert.causes:
+            if cause.mode and cause.probability >= _NAMED:
+                self.namings.append(Naming(alert.time_ms, cause.module, cause.mode))

@@ -1,4 +1,4 @@
-"""What a set of sensor traces is, and how one is read whatever its layout."""
+"""What a set of sensor traces is, whatever its layout."""
 
 import hashlib
 from collections.abc import Mapping, Sequence, Sized
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from contracts.errors import DatasetError
 
-__all__ = ["ALL_PARTS", "Run", "TraceSet", "check_part", "load_traces"]
+__all__ = ["ALL_PARTS", "Run", "TraceSet", "check_part"]
 
 ALL_PARTS = "all"
 """The part that every set has: everything in it."""
@@ -113,28 +113,6 @@ class TraceSet:
         for column in (self.group.tolist(), self.order.tolist(), self.target.tolist(), self.fault):
             digest.update(repr(column).encode())
         return digest.hexdigest()
-
-
-def load_traces(path: Path, part: str | None = None) -> TraceSet:
-    """Read a set of traces; its layout is recognised by what lies there.
-
-    Args:
-        path: a folder or a file of a layout in `models.traces.layouts`.
-        part: one of the set's parts. None: everything, or the only part a folder has.
-
-    Raises:
-        DatasetError: nothing there, a layout nobody knows, a damaged file, or no such part.
-    """
-    # Here, because loaders build the types of this file.
-    from models.traces.layouts import LAYOUTS
-
-    if not path.exists():
-        raise DatasetError(f"{path} does not exist; name a folder or file of traces")
-    for layout in LAYOUTS:
-        if layout.matches(path):
-            return layout.load(path, part)
-    known = "; ".join(layout.looks_like for layout in LAYOUTS)
-    raise DatasetError(f"{path} has no layout that can be read. Known are: {known}")
 
 
 def check_part(path: Path, part: str | None, parts: Sequence[str], default: str) -> str:

@@ -7,16 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DatasetError
+from contracts.trace_fault import INPUT, FaultDetail, variable_names
 from contracts.trace_model import REGISTERED_NAMES, TraceCard
 from models.traces.data import TraceSet
-from models.traces.fault_detector import INPUT, graph_of
+from models.traces.fault_detector import graph_of
 from models.traces.fault_model import (
     FEWEST_RUNS,
-    FaultDetail,
     FaultModel,
+    detail_of,
     deviations_of,
     fit_fault_model,
-    variable_names,
+    matching_of,
 )
 from models.traces.fault_report import NORMAL, report_faults
 from models.traces.graph import model_file
@@ -66,7 +67,7 @@ class FaultTask:
             code_version=code_version,
             golden_inputs={},
             golden_outputs={},
-            detail=msgspec.Raw(msgspec.json.encode(FaultDetail.of(model))),
+            detail=msgspec.Raw(msgspec.json.encode(detail_of(model))),
         )
         rows = model.deviations[:_GOLDEN_ROWS].astype(np.float32)
         content, card = model_file(
@@ -98,7 +99,7 @@ class FaultTask:
             DatasetError: no labelled run to judge by, or variables are missing.
         """
         detail = FaultDetail.read(scorer.card.detail)
-        found = deviations_of(traces, detail.layout, detail.matching(), detail.learned)
+        found = deviations_of(traces, detail.layout, matching_of(detail), detail.learned)
         labelled = np.array([label is not None for label in traces.fault], dtype=bool)
         rows = np.flatnonzero(found.judged & labelled & ~found.learned)
         if not len(rows):

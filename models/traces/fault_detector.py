@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2, norm
 
+from contracts.trace_fault import INPUT
 from models.traces.graph import Graph
 from models.traces.multivariate import PcaMonitor, fit_monitor
 
 __all__ = ["INPUT", "OUTPUTS", "Detector", "fit_detector", "graph_of"]
 
-INPUT = "deviations"
 OUTPUTS = ("score", "t2", "spe", "largest", "nearest", "contributions")
 
 _CLIP = 5.0

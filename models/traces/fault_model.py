@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from contracts.arrays import Array
-from contracts.errors import DatasetError, ModelFileError
+from contracts.errors import DatasetError
+from contracts.trace_fault import KNOWN_SHARE, FaultDetail, FaultReference, variable_names
+from contracts.trace_threads import EVERYTHING, JOINED
 from models.traces.data import Run, TraceSet
 from models.traces.fault_detector import Detector, fit_detector
 from models.traces.step_features import Layout, Trouble, learn_layout, measure
@@ -19,90 +20,51 @@ from models.traces.tool_matching import Matching, Reference, learn_matching
 __all__ = [
     "FEWEST_RUNS",
     "Deviations",
-    "FaultDetail",
     "FaultModel",
+    "detail_of",
     "deviations_of",
     "fit_fault_model",
-    "variable_names",
+    "matching_of",
 ]
 
 FEWEST_RUNS = 15
 # What keeps runs apart that may differ in mean: whichever of these a set has.
 _REFERENCE_KEYS = ("experiment", "recipe", "machine", "module", "chamber")
-# A run of which less is known is not judged.
-_KNOWN_SHARE = 0.4
 
 Floats = npt.NDArray[np.float64]
 
 
-class FaultDetail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a fault model's card says beyond the graph.
+def detail_of(model: "FaultModel") -> FaultDetail:
+    """What is to be written down of a fitted model."""
+    m = model.matching
+    return FaultDetail(
+        layout=model.layout,
+        gain=Array.of(m.gain.astype(np.float32)),
+        scale=Array.of(m.scale.astype(np.float32)),
+        warm_up=Array.of(m.warm_up.astype(np.float32)),
+        floor=Array.of(m.floor.astype(np.float32)),
+        univariate_limit=model.detector.univariate_limit,
+        learned=model.learned,
+        references=model.references,
+    )
 
-    Attributes:
-        layout: how features are computed.
-        gain, scale, warm_up, floor: (P,) of `tool_matching.Matching`.
-        univariate_limit: of the greatest deviation, for one false alarm in a hundred. The score is
-            in units of its limit.
-        learned: digests of the runs it was trained on, so that nobody judges it on them.
-    """
 
-    layout: Layout
-    gain: Array
-    scale: Array
-    warm_up: Array
-    floor: Array
-    univariate_limit: float
-    learned: tuple[str, ...]
-
-    @classmethod
-    def of(cls, model: "FaultModel") -> "FaultDetail":
-        """What is to be written down of a fitted model."""
-        m = model.matching
-        return cls(
-            layout=model.layout,
-            gain=Array.of(m.gain.astype(np.float32)),
-            scale=Array.of(m.scale.astype(np.float32)),
-            warm_up=Array.of(m.warm_up.astype(np.float32)),
-            floor=Array.of(m.floor.astype(np.float32)),
-            univariate_limit=model.detector.univariate_limit,
-            learned=model.learned,
-        )
-
-    @classmethod
-    def read(cls, document: msgspec.Raw) -> "FaultDetail":
-        """From a card.
-
-        Raises:
-            ModelFileError: it is none, or contradicts itself.
-        """
-        try:
-            detail = msgspec.json.decode(document, type=cls)
-        except msgspec.DecodeError as error:
-            raise ModelFileError(f"the model's fault detection is not ours: {error}") from error
-        p = len(detail.layout.features())
-        if any(x.shape != (p,) for x in (detail.gain, detail.scale, detail.warm_up, detail.floor)):
-            raise ModelFileError("the model's tool matching does not fit its features")
-        return detail
-
-    def matching(self) -> Matching:
-        """What training learned about the features."""
-        return Matching(
-            *(
-                x.numpy().astype(np.float64)
-                for x in (self.gain, self.scale, self.warm_up, self.floor)
-            )
-        )
+def matching_of(detail: FaultDetail) -> Matching:
+    """What training learned about the features."""
+    parts = (detail.gain, detail.scale, detail.warm_up, detail.floor)
+    return Matching(*(x.numpy().astype(np.float64) for x in parts))
 
 
 @dataclass(frozen=True)
 class FaultModel:
-    """A fitted model; attributes as in `FaultDetail`."""
+    """A fitted model; attributes as in `FaultDetail`, with the deviations it was fitted to."""
 
     layout: Layout
     matching: Matching
     detector: Detector
     deviations: Floats
     learned: tuple[str, ...]
+    references: tuple[FaultReference, ...]
 
 
 class Deviations:
@@ -122,7 +84,7 @@ class Deviations:
     @property
     def judged(self) -> npt.NDArray[np.bool_]:
         """(N,) whether enough is known to judge the run."""
-        found: npt.NDArray[np.bool_] = (~np.isnan(self.values)).mean(axis=1) >= _KNOWN_SHARE
+        found: npt.NDArray[np.bool_] = (~np.isnan(self.values)).mean(axis=1) >= KNOWN_SHARE
         return found
 
 
@@ -138,24 +100,32 @@ def fit_fault_model(traces: TraceSet) -> FaultModel:
             f" detection; at least {FEWEST_RUNS} are needed"
         )
     layout = learn_layout(traces)
-    series = [
-        np.array([measure(traces.runs[i], layout)[0] for i in rows])
-        for rows in _references(traces).values()
-    ]
-    matching = learn_matching(series, layout.floors())
-    found = []
-    for rows in series:
+    series = {
+        thread: np.array([measure(traces.runs[i], layout)[0] for i in rows])
+        for thread, rows in _references(traces).items()
+    }
+    matching = learn_matching(list(series.values()), layout.floors())
+    found, references = [], []
+    for thread, rows in series.items():
         reference = Reference(matching)
         # The first run has nothing to be compared with.
         found += [reference.deviations(features) for features in rows][1:]
+        references.append(
+            FaultReference(
+                thread,
+                Array.of(reference.level.astype(np.float32)),
+                Array.of(reference.expected().astype(np.float32)),
+            )
+        )
     deviations = np.array(found)
-    deviations = deviations[(~np.isnan(deviations)).mean(axis=1) >= _KNOWN_SHARE]
+    deviations = deviations[(~np.isnan(deviations)).mean(axis=1) >= KNOWN_SHARE]
     return FaultModel(
         layout=layout,
         matching=matching,
         detector=fit_detector(deviations, _owner(layout)),
         deviations=deviations,
         learned=tuple(sorted(_digest(run) for run in traces.runs)),
+        references=tuple(references),
     )
 
 
@@ -183,12 +153,13 @@ def deviations_of(
     return found
 
 
-def _references(traces: TraceSet) -> dict[tuple[str, ...], list[int]]:
-    """Runs by what they may be compared within, each in time."""
-    keys = [traces.context[name] for name in _REFERENCE_KEYS if name in traces.context]
-    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+def _references(traces: TraceSet) -> dict[str, list[int]]:
+    """Runs by what they may be compared within, each in time: the thread, if it has a name."""
+    names = ("thread",) if "thread" in traces.context else _REFERENCE_KEYS
+    keys = [traces.context[name] for name in names if name in traces.context]
+    found: dict[str, list[int]] = defaultdict(list)
     for i in np.argsort(traces.order, kind="stable"):
-        found[tuple(str(column[i]) for column in keys)].append(int(i))
+        found[JOINED.join(str(column[i]) for column in keys) or EVERYTHING].append(int(i))
     return dict(found)
 
 
@@ -200,11 +171,6 @@ def _owner(layout: Layout) -> Floats:
     for row, feature in enumerate(features):
         owner[row, names.index(feature.variable)] = 1.0
     return owner
-
-
-def variable_names(layout: Layout) -> tuple[str, ...]:
-    """The variables that contributions name: those of the traces, and a step's duration."""
-    return tuple(dict.fromkeys(feature.variable for feature in layout.features()))
 
 
 def _digest(run: Run) -> str:

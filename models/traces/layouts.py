@@ -1,14 +1,15 @@
-"""The layouts of trace sets that can be read: one entry each, one file each."""
+"""The layouts of trace sets that can be read: one entry each, one file each; and reading one."""
 
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.errors import DatasetError
 from models.traces import load_bosch, load_lam, load_long, load_phm, load_secom
 from models.traces.data import TraceSet
 
-__all__ = ["LAYOUTS", "Layout", "npz_names"]
+__all__ = ["LAYOUTS", "Layout", "load_traces", "npz_names"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,22 @@ LAYOUTS: tuple[Layout, ...] = (
         load_long.load,
     ),
 )
+
+
+def load_traces(path: Path, part: str | None = None) -> TraceSet:
+    """Read a set of traces; its layout is recognised by what lies there.
+
+    Args:
+        path: a folder or a file of one of `LAYOUTS`.
+        part: one of the set's parts. None: everything, or the only part a folder has.
+
+    Raises:
+        DatasetError: nothing there, a layout nobody knows, a damaged file, or no such part.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path} does not exist; name a folder or file of traces")
+    for layout in LAYOUTS:
+        if layout.matches(path):
+            return layout.load(path, part)
+    known = "; ".join(layout.looks_like for layout in LAYOUTS)
+    raise DatasetError(f"{path} has no layout that can be read. Known are: {known}")

@@ -10,6 +10,7 @@
 | `target` | number | what was measured afterwards; empty where nothing was |
 | `fault` | text | label of an induced fault, or `normal`; empty where unknown |
 | `part` | text | such as `train` and `validation`; else there is one part, `all` |
+| `context_parameter` | text | what the target is called; needed to serve a metrology model |
 | `context_NAME` | number or text | anything else known of the run: chamber, recipe |
 | any other | number | a variable; empty where the sample is missing |
 

@@ -118,7 +118,12 @@ class MetrologyTask:
             more["forward_rmse_late"] = _rmse(told)
             more["forward_coverage90_late"] = _coverage(told)
         report = report_of(_joined(said), more)
-        whole = MetrologyDetail(threads=tuple(details), unit=traces.target_unit, origin_s=origin)
+        whole = MetrologyDetail(
+            threads=tuple(details),
+            unit=traces.target_unit,
+            origin_s=origin,
+            parameter=_parameter(traces),
+        )
         card = _card(traces, whole, models, report, code_version, fingerprint)
         model = metrology_graph(models)
         model.metadata_props.add(key=METADATA_KEY, value=encode_trace_card(card))
@@ -190,6 +195,21 @@ def threads_of(traces: TraceSet) -> npt.NDArray[np.str_]:
     if "thread" in traces.context:
         return traces.context["thread"].astype(np.str_)
     return np.full(len(traces), "all")
+
+
+def _parameter(traces: TraceSet) -> str:
+    """What was measured: the context column `parameter`, or ''.
+
+    Raises:
+        DatasetError: different things were.
+    """
+    names = np.unique(traces.context.get("parameter", np.array([""])).astype(np.str_))
+    if len(names) > 1:
+        raise DatasetError(
+            f"{traces.name} has targets of {', '.join(names)}; one model foretells one parameter:"
+            " write a file for each"
+        )
+    return str(names[0])
 
 
 def inputs_of(

@@ -10,76 +10,57 @@ import numpy.typing as npt
 from contracts.arrays import Array
 from contracts.errors import DatasetError, ModelFileError
 from contracts.trace_model import REGISTERED_NAMES, TraceCard
+from contracts.trace_risk import SHARED_SIGNALS, RiskState, means_of_run, read_risk
+from contracts.trace_threads import EVERYTHING
 from models.traces.auc import area_under_curve
 from models.traces.data import TraceSet
 from models.traces.graph import Graph, model_file
 from models.traces.risk_learner import Forecast, RiskLearner, Weights
 from models.traces.task import TraceReport, TraceScorer, TrainedTraces
 
-__all__ = ["INPUTS", "OUTPUTS", "RiskState", "RiskTask"]
-
-INPUTS = ("deviations", "prior")
-OUTPUTS = ("probability", "contributions")
+__all__ = ["RiskTask", "learner_of", "state_of"]
 
 _GOLDEN_ROWS = 8
 _PARITY = 1e-3
-# A set may have lost some of the signals that were learned from, not most.
-_SHARED_SIGNALS = 0.5
 
 Floats = npt.NDArray[np.float64]
 
 
-class RiskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a learner stood when its file was written; arrays as in `RiskLearner`.
+def state_of(learner: RiskLearner, last_order: float, threads: tuple[str, ...]) -> RiskState:
+    """Where a learner stands, to be written down."""
+    return RiskState(
+        window=Array.of(learner.window.astype(np.float32)),
+        sums=Array.of(learner.sums.astype(np.float32)),
+        rate=Array.of(learner.rate.astype(np.float32)),
+        remembered=Array.of(learner.remembered.astype(np.float32)),
+        middle=Array.of(learner.middle.astype(np.float32)),
+        spread=Array.of(learner.spread.astype(np.float32)),
+        wafers=learner.wafers,
+        since_refresh=learner.since_refresh,
+        last_order=last_order,
+        threads=threads,
+    )
 
-    Attributes:
-        last_order: of the newest wafer it knows.
+
+def learner_of(state: RiskState, signals: int) -> RiskLearner:
+    """A learner that goes on from a state.
+
+    Raises:
+        ModelFileError: the state is not of so many signals.
     """
-
-    window: Array
-    sums: Array
-    rate: Array
-    remembered: Array
-    middle: Array
-    spread: Array
-    wafers: int
-    since_refresh: int
-    last_order: float
-
-    @classmethod
-    def of(cls, learner: RiskLearner, last_order: float) -> "RiskState":
-        """The state of a learner."""
-        return cls(
-            window=Array.of(learner.window.astype(np.float32)),
-            sums=Array.of(learner.sums.astype(np.float32)),
-            rate=Array.of(learner.rate.astype(np.float32)),
-            remembered=Array.of(learner.remembered.astype(np.float32)),
-            middle=Array.of(learner.middle.astype(np.float32)),
-            spread=Array.of(learner.spread.astype(np.float32)),
-            wafers=learner.wafers,
-            since_refresh=learner.since_refresh,
-            last_order=last_order,
-        )
-
-    def learner(self, signals: int) -> RiskLearner:
-        """A learner that goes on from here.
-
-        Raises:
-            ModelFileError: the state is not of so many signals.
-        """
-        learner = RiskLearner(signals)
-        given = (self.sums.shape, self.rate.shape, self.middle.shape, self.spread.shape)
-        widths = (self.window.shape[1:], self.remembered.shape[1:])
-        if given != (learner.sums.shape, (2,), (signals,), (signals,)) or widths != (
-            (signals,),
-            (3,),
-        ):
-            raise ModelFileError("the model's state does not fit its signals")
-        learner.window, learner.sums = _wide(self.window), _wide(self.sums)
-        learner.rate, learner.remembered = _wide(self.rate), _wide(self.remembered)
-        learner.middle, learner.spread = _wide(self.middle), _wide(self.spread)
-        learner.wafers, learner.since_refresh = self.wafers, self.since_refresh
-        return learner
+    learner = RiskLearner(signals)
+    given = (state.sums.shape, state.rate.shape, state.middle.shape, state.spread.shape)
+    widths = (state.window.shape[1:], state.remembered.shape[1:])
+    if given != (learner.sums.shape, (2,), (signals,), (signals,)) or widths != (
+        (signals,),
+        (3,),
+    ):
+        raise ModelFileError("the model's state does not fit its signals")
+    learner.window, learner.sums = _wide(state.window), _wide(state.sums)
+    learner.rate, learner.remembered = _wide(state.rate), _wide(state.remembered)
+    learner.middle, learner.spread = _wide(state.middle), _wide(state.spread)
+    learner.wafers, learner.since_refresh = state.wafers, state.since_refresh
+    return learner
 
 
 @dataclass(frozen=True)
@@ -149,7 +130,7 @@ class RiskTask:
                 " of them failed, are too few to learn from; at least 100 and 10 are needed"
             )
         report = _told(told, failed).report()
-        state = RiskState.of(learner, float(ordered.order[-1]))
+        state = state_of(learner, float(ordered.order[-1]), _threads(ordered))
         card = TraceCard(
             name=REGISTERED_NAMES["risk"],
             task="risk",
@@ -190,13 +171,13 @@ class RiskTask:
         """
         ordered = traces.in_time()
         names = scorer.card.variables
-        state = _read(scorer.card)
+        state = read_risk(scorer.card)
         later = ordered.order > state.last_order
         if later.any():
             ordered = ordered.subset(later)
         signals, failed = _signals(ordered, names), _failed(ordered)
         if later.any():
-            learner = state.learner(len(names))
+            learner = learner_of(state, len(names))
             _check(scorer, learner.forecast(signals[0]))
         else:
             learner = RiskLearner(len(names))
@@ -262,11 +243,9 @@ def _wide(array: Array) -> Floats:
     return array.numpy().astype(np.float64)
 
 
-def _read(card: TraceCard) -> RiskState:
-    try:
-        return msgspec.json.decode(card.detail, type=RiskState)
-    except msgspec.DecodeError as error:
-        raise ModelFileError(f"the model's state is not ours: {error}") from error
+def _threads(traces: TraceSet) -> tuple[str, ...]:
+    names = traces.context.get("thread")
+    return (EVERYTHING,) if names is None else tuple(np.unique(names.astype(np.str_)).tolist())
 
 
 def _signals(traces: TraceSet, names: tuple[str, ...]) -> Floats:
@@ -277,16 +256,13 @@ def _signals(traces: TraceSet, names: tuple[str, ...]) -> Floats:
     """
     place = {name: column for column, name in enumerate(traces.variables)}
     shared = [name for name in names if name in place]
-    if len(shared) < _SHARED_SIGNALS * len(names):
+    if len(shared) < SHARED_SIGNALS * len(names):
         raise DatasetError(
             f"{traces.name} has {len(shared)} of the {len(names)} signals that are needed"
         )
     means = np.full((len(traces), len(traces.variables)), np.nan)
     for i, run in enumerate(traces.runs):
-        there = ~np.isnan(run.values)
-        n = there.sum(axis=0)
-        total = np.where(there, run.values, 0.0).sum(axis=0, dtype=np.float64)
-        means[i] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+        means[i] = means_of_run(run.values)
     found = np.full((len(traces), len(names)), np.nan)
     for column, name in enumerate(names):
         if name in place:

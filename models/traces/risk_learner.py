@@ -21,12 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from contracts.trace_risk import deviations_from, log_odds_of
+
 __all__ = ["WINDOW", "Forecast", "RiskLearner", "Weights"]
 
 WINDOW = 200
 _FEWEST_IN_WINDOW = 20
 _REFRESH = 10
-_CLIP = 4.0
 # E|z| of a normal z: sizes are centred by it.
 _MEAN_SIZE = 0.8
 # The variance of a deviation is near 1: a little of that keeps dead signals from shouting.
@@ -118,13 +119,13 @@ class RiskLearner:
     def forecast(self, signals: Floats) -> Forecast:
         """What is to be expected of a wafer with these signals (V,), NaN where missing."""
         deviations = self._deviations(signals)
-        prior = float(np.log(self.rate[0] / (self.rate[1] - self.rate[0])))
+        prior = log_odds_of(self.rate)
         if not self.ready:
             return Forecast(deviations, 0.0, prior, float("nan"))
         weights = self.weights()
         evidence = weights.evidence(deviations)
-        log_odds = prior + weights.shift + weights.slope * evidence
-        return Forecast(deviations, evidence, prior, float(_logistic(np.array(log_odds))))
+        odds = prior + weights.shift + weights.slope * evidence
+        return Forecast(deviations, evidence, prior, float(_logistic(np.array(odds))))
 
     def learn(self, signals: Floats, forecast: Forecast, failed: float) -> None:
         """Take a wafer in, with its forecast and its result (1, 0, NaN where it has none)."""
@@ -165,9 +166,7 @@ class RiskLearner:
         if self.since_refresh >= _REFRESH and len(self.window) >= _FEWEST_IN_WINDOW:
             self.middle, self.spread = _middle_and_spread(self.window)
             self.since_refresh = 0
-        z = (signals - self.middle) / self.spread
-        found: Floats = np.clip(np.nan_to_num(z, nan=0.0), -_CLIP, _CLIP)
-        return found
+        return deviations_from(signals, self.middle, self.spread)
 
 
 def _middle_and_spread(window: Floats) -> tuple[Floats, Floats]:

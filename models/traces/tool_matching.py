@@ -104,7 +104,7 @@ class Reference:
         there, known = ~np.isnan(features), ~np.isnan(self.level)
         both = there & known
         off = np.where(both, features - self.level, 0.0)
-        deviation = np.sqrt(self.variance * _widening(m.gain, self.runs) + self._drift())
+        deviation = self.expected()
         z = off / deviation
         weight = np.maximum(1.0 / (_PRIOR_RUNS + self.runs), _SLOWEST_SPREAD)
         ratio = np.minimum(z**2, _CLIP_SPREAD**2) / _CLIPPED
@@ -112,6 +112,13 @@ class Reference:
         self.variance = np.where(both, grown, self.variance)
         self._follow(features, z * both, deviation)
         return np.where(both, z, np.nan)
+
+    def expected(self) -> Floats:
+        """(P,) standard deviation of the next run about the level."""
+        found: Floats = np.sqrt(
+            self.variance * _widening(self.matching.gain, self.runs) + self._drift()
+        )
+        return found
 
     def _follow(self, features: Floats, z: Floats, deviation: Floats) -> None:
         """Move the level: by the median at first and at a new level, else by a clipped step."""

@@ -261,15 +261,22 @@ class Work:
         self._read(log, [topic_name(SITE, Stream.ACTIONS)])
 
     def _processor(self, log: Log) -> None:
-        self._admin.append([self._message(Stream.WAFER_MAPS)])
+        self._process(log, group_name(SITE), Stream.WAFER_MAPS, Stream.PREDICTIONS)
+
+    def _traces(self, log: Log) -> None:
+        self._process(log, group_name(SITE, "metrology"), Stream.TRACES, Stream.CHARTS)
+
+    def _process(self, log: Log, group: str, reads: Stream, writes: Stream) -> None:
+        self._admin.append([self._message(reads)])
         log.create_topics(site_topics(SITE))
-        log.committed(group_name(SITE), [MAPS])
-        member = log.consumer(group_name(SITE), [MAPS])
+        topic = topic_name(SITE, reads)
+        log.committed(group, [topic])
+        member = log.consumer(group, [topic])
         try:
             records = member.poll(1000, 5.0)
             while not records:
                 records = member.poll(1000, 5.0)
-            outputs = [self._message(s) for s in (Stream.PREDICTIONS, Stream.DEAD_LETTERS)]
+            outputs = [self._message(stream) for stream in (writes, Stream.DEAD_LETTERS)]
             member.commit(outputs, {r.topic_partition: r.offset + 1 for r in records})
         finally:
             member.close()

@@ -20,6 +20,7 @@ from serving.device import Device
 from serving.mlflow_source import MlflowSource
 from serving.repository import ModelRepository
 from serving.scorer import Scorer
+from serving.session import Session, open_session
 from streaming.deadline import Deadline
 from streaming.processor import Processor
 from tests.command_line import Home, npz
@@ -45,9 +46,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
-def repository(settings: Settings) -> ModelRepository:
+def repository(settings: Settings) -> ModelRepository[Session]:
     source = MlflowSource(settings.mlflow_uri, CHAMPION, settings.home / "cache")
-    return ModelRepository(source, Device.CPU, threads=1)
+    return ModelRepository(source, Device.CPU, open_session, threads=1)
 
 
 class Answering(HTTPServer):

@@ -20,6 +20,7 @@ from models.registry import (
 from serving.device import Device
 from serving.mlflow_source import MlflowSource
 from serving.repository import ModelRepository
+from serving.session import Session, open_session
 from streaming.database import open_engine
 from tests.model_files import write_model
 
@@ -38,8 +39,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return uri, folder
 
 
-def repository(store: tuple[str, Path], uri: str = CHAMPION) -> ModelRepository:
-    return ModelRepository(MlflowSource(store[0], uri, store[1] / "cache"), Device.CPU)
+def repository(store: tuple[str, Path], uri: str = CHAMPION) -> ModelRepository[Session]:
+    return ModelRepository(
+        MlflowSource(store[0], uri, store[1] / "cache"), Device.CPU, open_session
+    )
 
 
 def test_the_champion_is_followed_through_promotion_and_rollback(store: tuple[str, Path]) -> None:
@@ -68,7 +71,9 @@ def test_a_changed_artifact_never_serves(store: tuple[str, Path], tmp_path: Path
     log_and_register(uri, "test", "wafer-map", path, RunRecord(params={}))
     (stored,) = (tmp_path / "artifacts").rglob("*.onnx")
     write_model(stored, seed=4)
-    serving = ModelRepository(MlflowSource(uri, CHAMPION, tmp_path / "cache"), Device.CPU)
+    serving = ModelRepository(
+        MlflowSource(uri, CHAMPION, tmp_path / "cache"), Device.CPU, open_session
+    )
     with pytest.raises(ModelFileError, match="changed or cut off"):
         serving.refresh()
 

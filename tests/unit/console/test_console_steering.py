@@ -25,7 +25,7 @@ from tests.console_steering import (
     run_events,
     steering_events,
 )
-from tests.factories import NOON_MS, sample_events
+from tests.factories import NOON_MS, registered_virtual_metrology, sample_events, wafer_map
 
 
 def put(engine, events):
@@ -252,6 +252,34 @@ def test_coverage_counts_measured_wafers_the_model_stands_for(engine):
     assert place.coverage_low < place.coverage <= place.coverage_high
     times = [point.time_ms for point in place.history]
     assert times == sorted(times)
+
+
+def test_a_registered_model_is_judged_apart_from_the_controller(engine, client_of):
+    looking = client_of(engine)
+    event = sample_events()["fabpilot.virtual_metrology.v1"]
+    registered = msgspec.structs.replace(
+        registered_virtual_metrology(), event_id="virtual-2", predicted=319.5
+    )
+    put(engine, [event, registered, wafer_map(31)])
+    keys = {"site": SITE, "module": event.key}
+    places = looking.get("/api/v1/virtual-metrology", params=keys).json()["items"]
+    said = {place["model"]: place["history"][0]["predicted"] for place in places}
+    assert said["trace-metrology"] == 319.5
+    keys |= {"step": "etch", "parameter": "etch_depth_nm", "model": "trace-metrology"}
+    (row,) = rows_of(looking, "virtual_metrology", **keys)
+    assert float(row["predicted"]) == 319.5
+    assert "by trace-metrology" in looking.get("/virtual", params=keys).text
+    assert "by trace-metrology" in looking.get(f"/wafers/{SITE}/{event.substrate_id}").text
+
+
+def test_what_an_older_version_stored_is_the_controllers(engine):
+    put(engine, [sample_events()["fabpilot.virtual_metrology.v1"]])
+    with engine.begin() as connection:
+        connection.execute(tables.virtual_metrology.update().values(model=None))
+    (place,) = ask(engine, virtual.list_places).items
+    assert (place.model, place.predicted) == ("", 1)
+    (one,) = ask(engine, virtual.foretold, SITE, "L0001.07")
+    assert one.model == ""
 
 
 def test_nothing_is_said_of_coverage_before_a_measurement(engine):

@@ -21,6 +21,7 @@ from contracts.topics import MAX_RECORD_BYTES
 from tests.factories import (
     alert_with_causes,
     novel_prediction,
+    registered_virtual_metrology,
     sample_events,
     trace_with_times,
     wafer_grid,
@@ -91,6 +92,17 @@ def test_causes_of_an_alert_are_optional_and_stay_readable() -> None:
     without = msgspec.structs.replace(event, causes=())
     old = (GOLDEN / "fabpilot.alert.v1.msgpack").read_bytes()
     assert decode(message.headers, old) == without
+
+
+def test_the_model_of_virtual_metrology_is_optional_and_stays_readable() -> None:
+    event = registered_virtual_metrology()
+    message = encode(event)
+    golden = (GOLDEN / "fabpilot.virtual_metrology.v1.model.msgpack").read_bytes()
+    assert decode(message.headers, golden) == event
+    plain = json.loads(msgspec.json.encode(event))
+    jsonschema.validate(plain, json.loads(schema_files()["fabpilot.virtual_metrology.v1.json"]))
+    old = (GOLDEN / "fabpilot.virtual_metrology.v1.msgpack").read_bytes()
+    assert decode(message.headers, old) == SAMPLES["fabpilot.virtual_metrology.v1"]
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 41, "a/b", "=1+1", "<b>", "any", "-", "a\x00b"])

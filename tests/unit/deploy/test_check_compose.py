@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from console import Site
+from console.access.roles import Role
+from console.tables import create_tables
+from contracts.clock import ManualClock
+from streaming.database import open_engine
+from tests.access_helpers import LOCAL, PASSWORD, account
+from tests.console_server import running
 from tests.deploy_files import ROOT
+from tests.factories import NOON_MS
 
 sys.path.append(str(ROOT / "deploy"))
 
-from checking import engine, images, steps
+from checking import console, engine, images, steps
 
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
@@ -66,3 +74,17 @@ def test_it_explains_itself() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "--stand-ins" in done.stdout
+
+
+def test_it_signs_in_to_a_console_as_a_person_would(tmp_path: Path) -> None:
+    database = open_engine(f"sqlite:///{tmp_path / 'console.db'}")
+    create_tables(database)
+    account(database, "admin", Role.ADMIN, NOON_MS)
+    sites, clock = (Site("kr1", "Asia/Seoul"),), ManualClock(NOON_MS)
+    with running(engine=database, sites=sites, clock=clock, access=LOCAL) as server:
+        base = f"http://127.0.0.1:{server.port}"
+        assert console.status_of(f"{base}/api/v1/alerts") == 401
+        console.sign_in(base, "admin", PASSWORD)
+        with pytest.raises(engine.CheckError, match="does not let admin in"):
+            console.sign_in(base, "admin", "another password")
+    database.dispose()

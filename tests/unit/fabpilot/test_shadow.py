@@ -17,7 +17,7 @@ from contracts.wafer_map import PATTERNS
 from fabpilot.shadow import Shadow, coming_maps, recorded_maps
 from serving.device import Device
 from serving.repository import Loaded, ModelRef
-from serving.session import open_session
+from serving.session import Session, open_session
 from streaming.embedded import EmbeddedLog
 from streaming.log import Log
 from tests.factories import wafer_map
@@ -34,7 +34,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
     log.close()
 
 
-def loaded(folder: Path, version: str, seed: int, **card: object) -> Loaded:
+def loaded(folder: Path, version: str, seed: int, **card: object) -> Loaded[Session]:
     path = write_model(folder / f"{version}.onnx", seed=seed, **card)
     return Loaded(ModelRef("wafer-map", version, None), open_session(path, Device.CPU, threads=1))
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from contracts.errors import DatasetError, ModelFileError
+from contracts.trace_fault import FaultDetail
 from models.traces import load_traces
 from models.traces.fault import FaultTask
 from models.traces.fault_detector import INPUT
-from models.traces.fault_model import FaultDetail, deviations_of, fit_fault_model
+from models.traces.fault_model import deviations_of, fit_fault_model, matching_of
 from models.traces.fault_names import LAM_FAULTS, changed_by
 from models.traces.load_lam import load
 from models.traces.tool_matching import Matching, Reference
@@ -85,8 +86,8 @@ def test_no_score_depends_on_the_future(session, two_experiments):
         fault=(*shuffled.fault[:cut], *(["normal"] * (len(rows) - cut))),
     )
     detail = FaultDetail.read(session.card.detail)
-    now = deviations_of(two_experiments.subset(rows), detail.layout, detail.matching()).values
-    then = deviations_of(shuffled, detail.layout, detail.matching()).values
+    now = deviations_of(two_experiments.subset(rows), detail.layout, matching_of(detail)).values
+    then = deviations_of(shuffled, detail.layout, matching_of(detail)).values
     np.testing.assert_array_equal(now[:cut], then[:cut])
     assert np.nanmax(np.abs(now[cut:] - then[cut:])) > 1.0
 
@@ -95,8 +96,8 @@ def test_labels_change_no_score(session, two_experiments):
     detail = FaultDetail.read(session.card.detail)
     blind = replace(two_experiments, fault=(None,) * len(two_experiments))
     np.testing.assert_array_equal(
-        deviations_of(two_experiments, detail.layout, detail.matching()).values,
-        deviations_of(blind, detail.layout, detail.matching()).values,
+        deviations_of(two_experiments, detail.layout, matching_of(detail)).values,
+        deviations_of(blind, detail.layout, matching_of(detail)).values,
     )
 
 

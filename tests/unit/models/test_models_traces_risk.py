@@ -7,7 +7,7 @@ import pytest
 
 from contracts.errors import DatasetError, ModelFileError
 from models.traces import Run, TraceSet, load_traces
-from models.traces.risk import RiskState, RiskTask
+from models.traces.risk import RiskTask, learner_of, state_of
 from models.traces.risk_learner import WINDOW, RiskLearner
 from serving.trace_session import open_trace_session
 
@@ -150,7 +150,7 @@ def test_unfit_sets_are_refused(wafers):
     with pytest.raises(DatasetError, match="too few to learn from"):
         train(wafers.subset(np.arange(60)))
     with pytest.raises(ModelFileError, match="does not fit its signals"):
-        RiskState.of(RiskLearner(5), 0.0).learner(6)
+        learner_of(state_of(RiskLearner(5), 0.0, ()), 6)
 
 
 def test_secom_is_read_in_time(tmp_path):

@@ -15,6 +15,7 @@ from contracts.events import Prediction
 from serving.device import Device
 from serving.repository import FileSource, LastGood, ModelRef, ModelRepository
 from serving.scorer import Scorer
+from serving.session import Session, open_session
 from streaming.deadline import Deadline
 from tests.factories import sample_events, wafer_map
 from tests.model_files import write_model
@@ -44,8 +45,8 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(write_model(tmp_path / "m.onnx"))
 
 
-def repository_of(registry: Registry) -> ModelRepository:
-    return ModelRepository(registry, Device.CPU, clock=ManualClock(42))
+def repository_of(registry: Registry) -> ModelRepository[Session]:
+    return ModelRepository(registry, Device.CPU, open_session, clock=ManualClock(42))
 
 
 def test_nothing_serves_before_a_model_is_loaded(registry: Registry) -> None:
@@ -127,8 +128,10 @@ def last_good(tmp_path: Path) -> LastGood:
     return LastGood(tmp_path / "deep" / "champion.json")
 
 
-def remembering(registry: Registry, last_good: LastGood) -> ModelRepository:
-    return ModelRepository(registry, Device.CPU, last_good=last_good, clock=ManualClock(42))
+def remembering(registry: Registry, last_good: LastGood) -> ModelRepository[Session]:
+    return ModelRepository(
+        registry, Device.CPU, open_session, last_good=last_good, clock=ManualClock(42)
+    )
 
 
 def test_a_start_without_the_registry_goes_on_with_the_last_good_model(
@@ -224,7 +227,7 @@ def test_following_swaps_without_being_asked(registry: Registry) -> None:
 
     announced = Announced(registry.path)
     announced.version = "2"
-    following = ModelRepository(announced, Device.CPU)
+    following = ModelRepository(announced, Device.CPU, open_session)
     following.follow(0.01)
     try:
         assert swapped.wait(20)
