@@ -18,11 +18,10 @@ import numpy as np
 from scipy.special import ndtr, stdtrit
 
 from contracts.events import ChartPoint, Metrology, VariableShift
-from contracts.ids import derived_id
 from control.lineage import Lineage
+from control.metrology_points import Told, chart_point
 from control.policy import Policy
-from control.spc import Monitor, average_run_length
-from control.spc.capability import Capability, capability
+from control.spc import Monitor
 from control.spc.phase_one import degrees_of_freedom, hodges_lehmann, shamos
 from control.state import ChartRecord, ControlState, PendingPoint, StepRecord
 
@@ -350,72 +349,12 @@ class MetrologyWatch:
         spread: float | None,
     ) -> ChartPoint:
         """The point as it is told. `spread` of a single wafer, with its doubt; None in phase I."""
-        module, _, parameter = point.chart.partition(_SEPARATOR)
-        equipment_id, _, module_id = module.partition("/")
+        parameter = point.chart.partition(_SEPARATOR)[2]
         level = self._state.chart_steps[f"{point.step}{_SEPARATOR}{parameter}"].level or 0.0
-        phase_two = spread is not None
-        first = [value for _, value, _ in chart.phase_one] or [mean]
-        center = level + chart.centre if phase_two else hodges_lehmann(np.array(first))
-        sigma = (spread or 0.0) / math.sqrt(len(point.substrates))
-        reach = self._rules.limit
-        lower = upper = None
-        if phase_two and reach is not None:
-            lower, upper = center - reach * sigma, center + reach * sigma
-        ability = self._capability(point, parameter, level, chart) if phase_two else None
-        if parameter in self._logarithmic:
-            mean, center = _exp(mean), _exp(center)
-            lower, upper = (None if x is None else _exp(x) for x in (lower, upper))
-            sigma *= center  # to first order
-        return ChartPoint(
-            event_id=derived_id(
-                "chart-point",
-                self._site,
-                point.chart,
-                point.step,
-                point.lot_id,
-                point.treated_ms,
-                point.last_ms,
-            ),
-            site=self._site,
-            time_ms=max(0, point.treated_ms),
-            chart_id=derived_id("chart", self._site, point.chart),
-            chart="xbar",
-            equipment_id=equipment_id,
-            module_id=module_id,
-            step=point.step,
-            recipe_id=point.recipe_id,
-            parameter=parameter,
-            lot_id=point.lot_id,
-            substrates=tuple(point.substrates),
-            value=mean,
-            center=center,
-            lower=lower,
-            upper=upper,
-            sigma=sigma,
-            rules=broken,
-            enabled=self._rules.names,
-            arl0=average_run_length(self._rules).points,
-            arl1=average_run_length(self._rules, 1.0).points,
-            phase=2 if phase_two else 1,
-            points=chart.points if phase_two else len(chart.phase_one),
-            cp=None if ability is None else ability.cp,
-            cpk=None if ability is None else ability.cpk,
-            cpk_low=None if ability is None else ability.cpk_low,
-            cpk_high=None if ability is None else ability.cpk_high,
-        )
-
-    def _capability(
-        self, point: PendingPoint, parameter: str, level: float, chart: ChartRecord
-    ) -> Capability | None:
-        for limits in self._policy.specifications:
-            if limits.parameter == parameter and limits.step in ("", point.step):
-                lower, upper = limits.lower, limits.upper
-                if parameter in self._logarithmic:
-                    lower = None if lower is None or lower <= 0.0 else math.log(lower)
-                    upper = None if upper is None or upper <= 0.0 else math.log(upper)
-                spread, freedom = self._spread(point.chart, chart)
-                return capability(level + chart.centre, spread, freedom, lower, upper)
-        return None
+        module = point.chart.partition(_SEPARATOR)[0]
+        known = None if spread is None else (spread, *self._spread(point.chart, chart))
+        told = Told(module, parameter, level, mean, broken, known)
+        return chart_point(self._site, self._policy, point, chart, told)
 
 
 def _with_doubt(broken: tuple[str, ...], monitor: Monitor, unsure: float) -> tuple[str, ...]:
@@ -452,7 +391,3 @@ def _widening(freedom: float) -> float:
     if freedom > _KNOWN_SPREAD:
         return 1.0
     return float(stdtrit(freedom, ndtr(3.0))) / 3.0
-
-
-def _exp(value: float) -> float:
-    return math.exp(min(value, 300.0))

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from control.run_to_run import Controller, Tuning, follow, recommended, stable_gain_ratio
+from control.gain_watch import stable_gain_ratio
+from control.run_to_run import Controller, Tuning, follow, recommended
 from fabpilot.benchmarks.stream import machine
 
 __all__ = [

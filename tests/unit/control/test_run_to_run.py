@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from control.run_to_run import Controller, ControllerRecord, GainWatch, Tuning, stable_gain_ratio
+from control.gain_watch import GainWatch, stable_gain_ratio
+from control.run_to_run import Controller, ControllerRecord, Tuning
 from fabpilot.benchmarks.run_to_run import Loop, close_loop
 
 TUNING = Tuning(
