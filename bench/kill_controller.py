@@ -86,7 +86,7 @@ def empty_log(kind: str, folder: Path) -> Iterator[tuple[str, Callable[[], None]
         yield f"embedded:{folder / 'log.db'}", lambda: None
         return
     sys.path.append(str(Path(__file__).parents[1] / "deploy" / "kafka-local"))
-    from kafka_local import KafkaCluster, running  # type: ignore[import-not-found]
+    from kafka_cluster import KafkaCluster, running  # type: ignore[import-not-found]
 
     def kill_broker() -> None:
         cluster.kill(1)

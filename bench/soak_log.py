@@ -1,22 +1,18 @@
 """The log of a soak: how far the fab is while it works, and what is on it in the end."""
 
 import hashlib
-import threading
 from collections import Counter, defaultdict
-from contextlib import suppress
 from datetime import datetime
 
 import msgspec
 
-from bench.stream_watch import read_all
+from bench.stream_watch import Follower, read_all
 from contracts.codec import header
-from contracts.errors import LogError, LogUnavailableError
 from contracts.events import Action, Alert
-from contracts.records import TopicPartition
+from contracts.records import Record
 from contracts.topics import Stream, topic_name
 from fabpilot.reading import read_events
-from streaming.log import Log, Reader
-from streaming.open import open_log
+from streaming.log import Log
 
 __all__ = ["Decisions", "FabClock", "decisions", "fab_digest"]
 
@@ -35,40 +31,19 @@ class FabClock:
     """
 
     def __init__(self, url: str, site: str, start_ms: int) -> None:
-        self._url = url
-        self._topic = topic_name(site, Stream.PROCESS)
         self._start_ms = start_ms
-        self._stop = threading.Event()
         self.hour = 0.0
-        self._thread = threading.Thread(target=self._run, name="fab clock", daemon=True)
-        self._thread.start()
+        self._follower = Follower(url, topic_name(site, Stream.PROCESS), self._take)
 
     def close(self) -> None:
         """Look no more."""
-        self._stop.set()
-        self._thread.join(30)
+        self._follower.close()
 
-    def _run(self) -> None:
-        places: dict[TopicPartition, int] = {}
-        while not self._stop.is_set():
-            log = open_log(self._url)
-            reader: Reader | None = None
-            try:
-                reader = log.reader([self._topic], places or "beginning")
-                while not self._stop.is_set():
-                    for record in reader.poll(2000, 0.2):
-                        places[record.topic_partition] = record.offset + 1
-                        said = (header(record.headers, "ce_time") or b"").decode()
-                        at_ms = datetime.fromisoformat(said).timestamp() * 1000
-                        self.hour = max(self.hour, (at_ms - self._start_ms) / _HOUR_MS)
-            except LogUnavailableError:
-                self._stop.wait(0.2)
-            finally:
-                # A client that is not closed goes on trying to reach its brokers for ever.
-                for part in (reader, log):
-                    if part is not None:
-                        with suppress(LogError):
-                            part.close()
+    def _take(self, records: list[Record]) -> None:
+        for record in records:
+            said = (header(record.headers, "ce_time") or b"").decode()
+            at_ms = datetime.fromisoformat(said).timestamp() * 1000
+            self.hour = max(self.hour, (at_ms - self._start_ms) / _HOUR_MS)
 
 
 class Decisions(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from contracts.topics import Stream, topic_name
 from streaming.log import Log, Reader
 from streaming.open import open_log
 
-__all__ = ["Audit", "Watch", "audit", "read_all", "wait_until"]
+__all__ = ["Audit", "Follower", "Watch", "audit", "read_all", "wait_until"]
 
 # Nothing here takes longer, unless something is wrong.
 _PATIENCE_S = 180.0
@@ -36,20 +36,61 @@ def wait_until(true: Callable[[], bool], what: str, limit_s: float = _PATIENCE_S
         time.sleep(0.002)
 
 
-class Watch:
-    """Reads a topic beside everything else and notes when each record was seen.
+class Follower:
+    """Reads a topic beside everything else.
 
     It survives what it watches: a log that is away is opened again where it was left.
+
+    Args:
+        url: of the log.
+        topic: to read from its beginning on.
+        take: called with all that comes, in a thread of its own.
     """
 
-    def __init__(self, url: str, topic: str) -> None:
+    def __init__(self, url: str, topic: str, take: Callable[[list[Record]], None]) -> None:
         self._url = url
         self._topic = topic
+        self._take = take
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self.seen_at: list[float] = []
+        self._thread = threading.Thread(target=self._run, name=f"follow {topic}", daemon=True)
         self.failures: list[str] = []
         self._thread.start()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        places: dict[TopicPartition, int] = {}
+        while not self._stop.is_set():
+            log = open_log(self._url)
+            reader: Reader | None = None
+            try:
+                reader = log.reader([self._topic], places or "beginning")
+                while not self._stop.is_set():
+                    records = reader.poll(2000, 0.2)
+                    self._take(records)
+                    for record in records:
+                        places[record.topic_partition] = record.offset + 1
+            except LogUnavailableError as error:
+                self.failures.append(str(error))
+                self._stop.wait(0.2)
+            finally:
+                # A client that is not closed goes on trying to reach its brokers for ever.
+                for part in (reader, log):
+                    if part is not None:
+                        with suppress(LogError):
+                            part.close()
+
+
+class Watch:
+    """Notes when each record of a topic was seen."""
+
+    def __init__(self, url: str, topic: str) -> None:
+        self.seen_at: list[float] = []
+        self._follower = Follower(url, topic, self._take)
+        self.failures = self._follower.failures
 
     @property
     def count(self) -> int:
@@ -58,8 +99,7 @@ class Watch:
 
     def close(self) -> None:
         """Stop watching."""
-        self._stop.set()
-        self._thread.join(30)
+        self._follower.close()
 
     def longest_gap_s(self, since: float, until: float) -> float:
         """The longest time without a record between two moments."""
@@ -71,28 +111,8 @@ class Watch:
         """When the first record after `moment` was seen."""
         return next((at for at in self.seen_at if at > moment), None)
 
-    def _run(self) -> None:
-        places: dict[TopicPartition, int] = {}
-        while not self._stop.is_set():
-            log = open_log(self._url)
-            reader: Reader | None = None
-            try:
-                reader = log.reader([self._topic], places or "beginning")
-                while not self._stop.is_set():
-                    records = reader.poll(2000, 0.2)
-                    now = time.monotonic()
-                    for record in records:
-                        places[record.topic_partition] = record.offset + 1
-                    self.seen_at += [now] * len(records)
-            except LogUnavailableError as error:
-                self.failures.append(str(error))
-                self._stop.wait(0.2)
-            finally:
-                # A client that is not closed goes on trying to reach its brokers for ever.
-                for part in (reader, log):
-                    if part is not None:
-                        with suppress(LogError):
-                            part.close()
+    def _take(self, records: list[Record]) -> None:
+        self.seen_at += [time.monotonic()] * len(records)
 
 
 def read_all(log: Log, topic: str) -> list[Record]:

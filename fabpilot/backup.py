@@ -176,14 +176,16 @@ def _restore(settings: Settings, path: Path, on_progress: OnProgress | None) -> 
             mlflow = next((p for p in manifest.parts if p.kind == "mlflow"), None)
             if mlflow is not None and manifest.artifacts:
                 _relocate(folder / mlflow.name, manifest.artifacts, where.artifacts)
-            for part in sorted(manifest.parts, key=lambda part: part.kind == "log"):
-                place = targets[part.name]
-                if place is None:
-                    assert where.postgres is not None
-                    restore_database(where.postgres, folder / part.name)
-                else:
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.move(folder / part.name, place)
+            with _all_or_nothing() as moved:
+                for part in sorted(manifest.parts, key=lambda part: part.kind == "log"):
+                    place = targets[part.name]
+                    if place is None:
+                        assert where.postgres is not None
+                        restore_database(where.postgres, folder / part.name)
+                    else:
+                        moved.append(place)
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.move(folder / part.name, place)
     return _reported(path, manifest)
 
 
@@ -295,6 +297,18 @@ def _disk_errors(what: str, place: Path) -> Iterator[None]:
             f"the {what} was not made: {error.strerror or error} ({error.filename or place}); what"
             " was begun is removed, make room or name a place that can be written, and try again"
         ) from error
+
+
+@contextmanager
+def _all_or_nothing() -> Iterator[list[Path]]:
+    """Takes the places that were filled; they are empty again if the rest cannot be."""
+    filled: list[Path] = []
+    try:
+        yield filled
+    except BaseException:
+        for place in filled:
+            place.unlink(missing_ok=True)
+        raise
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -152,12 +152,18 @@ def open_backup(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
         DataError: it is no backup of ours, damaged, or of a version we do not know.
     """
     try:
-        with tarfile.open(path, mode="r:") as tar:
+        with _opened(path) as tar:
             yield tar, _manifest(tar, path)
-    except OSError as error:
-        raise ConfigError(f"the backup {path} cannot be read: {error}") from error
     except tarfile.TarError as error:
         raise DataError(f"{path} is no backup of fabpilot, or it is damaged: {error}") from error
+
+
+def _opened(path: Path) -> tarfile.TarFile:
+    # Nothing but this: a disk that gives an error later may be that of the place to restore to.
+    try:
+        return tarfile.open(path, mode="r:")
+    except OSError as error:
+        raise ConfigError(f"the backup {path} cannot be read: {error}") from error
 
 
 def _manifest(tar: tarfile.TarFile, path: Path) -> Manifest:

@@ -117,8 +117,9 @@ def export_traces(
             report = _write(log, site, wanted, seen, writer, counted)
         aside.replace(out)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise ConfigError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
     return msgspec.structs.replace(report, out=str(out))
 
 

@@ -20,9 +20,7 @@ from contracts.trace_fault import (
     variable_names,
 )
 from contracts.trace_steps import ONE_STEP
-from contracts.trace_threads import find_thread
-from serving.judgement import judgement, not_judged
-from serving.trace_input import samples_of
+from serving.judgement import Known, judgement, known_run, not_judged
 from serving.trace_judge import Answer, Row, Speaker, judge_all, stacked
 from serving.trace_session import TraceSession
 
@@ -69,13 +67,11 @@ class FaultJudge:
 
     def _prepared(self, trace: Trace, speaker: Speaker) -> Row | list[Event]:
         variables = self._detail.layout.variables
-        found = find_thread(trace, self._threads, variables)
-        if found is None:
-            return []
-        samples = samples_of(trace, variables)
-        if not found.learned:
-            return not_judged(trace, "fault", speaker)
-        reference = self._detail.references[found.thread]
+        known = known_run(trace, "fault", speaker, self._threads, variables)
+        if not isinstance(known, Known):
+            return known
+        samples = known.samples
+        reference = self._detail.references[known.thread]
         deviations, troubles = deviations_of_run(
             self._detail, reference, samples.values, samples.times_s
         )
@@ -83,7 +79,7 @@ class FaultJudge:
         if np.mean(~np.isnan(deviations)) < KNOWN_SHARE:
             reason = f"too little of its {len(samples.values)} samples can be judged"
             return not_judged(trace, "fault", speaker, reason, said)
-        return Row(trace, (deviations,), found.thread, troubles=said)
+        return Row(trace, (deviations,), known.thread, troubles=said)
 
     def _asked(self, rows: Sequence[Row], speaker: Speaker) -> list[Answer]:
         outputs = self._session.run(stacked((INPUT,), rows))

@@ -1,6 +1,7 @@
 """The event that says what a model of faults or of risk found, made alike by both judges."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -9,12 +10,52 @@ import numpy.typing as npt
 from contracts.errors import TraceError
 from contracts.events import Contribution, Event, Trace, TraceJudgement
 from contracts.ids import derived_id
+from contracts.trace_threads import find_thread
+from serving.trace_input import Samples, samples_of
 from serving.trace_judge import Answer, Row, Speaker
 
-__all__ = ["judgement", "not_judged"]
+__all__ = ["Known", "judgement", "known_run", "not_judged"]
 
 # As many as a person looks at; the first three name the variable (docs/traces.md).
 _MOST_CONTRIBUTIONS = 5
+
+
+class Known(NamedTuple):
+    """A trace of a module that the model was learned on.
+
+    Attributes:
+        thread: index of the model's thread it is of.
+        samples: of the model's variables.
+    """
+
+    thread: int
+    samples: Samples
+
+
+def known_run(
+    trace: Trace,
+    task: Literal["fault", "risk"],
+    speaker: Speaker,
+    threads: Sequence[str],
+    variables: tuple[str, ...],
+) -> Known | list[Event]:
+    """What the model is to be asked about a trace, or the answer where it cannot be.
+
+    Args:
+        trace: as it came.
+        task: of the model.
+        speaker: the model.
+        threads: of the model.
+        variables: of the model.
+
+    Raises:
+        DataError: the trace is of no use.
+    """
+    found = find_thread(trace, threads, variables)
+    if found is None:
+        return []
+    samples = samples_of(trace, variables)
+    return Known(found.thread, samples) if found.learned else not_judged(trace, task, speaker)
 
 
 def judgement(

@@ -20,9 +20,8 @@ from contracts.trace_risk import (
     means_of_run,
     read_risk,
 )
-from contracts.trace_threads import EVERYTHING, find_thread
-from serving.judgement import judgement, not_judged
-from serving.trace_input import samples_of
+from contracts.trace_threads import EVERYTHING
+from serving.judgement import Known, judgement, known_run, not_judged
 from serving.trace_judge import Answer, Row, Speaker, judge_all, stacked
 from serving.trace_session import TraceSession
 
@@ -66,20 +65,17 @@ class RiskJudge:
         )
 
     def _prepared(self, trace: Trace, speaker: Speaker) -> Row | list[Event]:
-        found = find_thread(trace, self._threads, self._variables)
-        if found is None:
-            return []
-        samples = samples_of(trace, self._variables)
-        if not found.learned:
-            return not_judged(trace, "risk", speaker)
-        signals = means_of_run(samples.values)
-        known = int((~np.isnan(signals)).sum())
-        if known < SHARED_SIGNALS * len(signals):
-            reason = f"it has {known} of the {len(signals)} signals that were learned from"
+        known = known_run(trace, "risk", speaker, self._threads, self._variables)
+        if not isinstance(known, Known):
+            return known
+        signals = means_of_run(known.samples.values)
+        told = int((~np.isnan(signals)).sum())
+        if told < SHARED_SIGNALS * len(signals):
+            reason = f"it has {told} of the {len(signals)} signals that were learned from"
             return not_judged(trace, "risk", speaker, reason)
         deviations = deviations_from(signals, self._middle, self._spread).astype(np.float32)
-        missing = tuple(f"missing: {name}" for name in samples.missing)
-        return Row(trace, (deviations, self._prior), found.thread, troubles=missing)
+        missing = tuple(f"missing: {name}" for name in known.samples.missing)
+        return Row(trace, (deviations, self._prior), known.thread, troubles=missing)
 
     def _asked(self, rows: Sequence[Row], speaker: Speaker) -> list[Answer]:
         outputs = self._session.run(stacked(INPUTS, rows))

@@ -16,7 +16,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "deploy" / "kafka-local"))
 
-from kafka_local import KafkaCluster, missing_tools
+from kafka_cluster import KafkaCluster
+from kafka_tools import missing_tools
 
 __all__ = ["KafkaCluster", "begin", "end", "kafka_brokers", "missing", "own_kafka"]
 

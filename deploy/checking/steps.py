@@ -156,12 +156,8 @@ class Steps:
         )["out"]
         if "unreachable" not in str(out):
             raise CheckError(f"a service of the inner network can reach out: {out}")
-        return {
-            "containers": found,
-            "without_account": closed,
-            "signed_in": "admin",
-            "way_out": out,
-        }
+        answers = {"without_account": closed, "signed_in": "admin"}
+        return {"containers": found, **answers, "way_out": out}
 
     def count(self) -> Report:
         """What is on the log."""

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.command_line import Home
+from tests.waiting import until
 
 CHROMIUM_ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -81,17 +82,6 @@ class Api:
         with urllib.request.urlopen(f"{self.origin}/api/v1/{path}", timeout=10) as answer:
             return json.load(answer)
 
-    def until(self, look: Callable[[], Any], what: str, seconds: float = 180) -> Any:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if found := look():
-                    return found
-            except OSError:
-                pass
-            assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-            time.sleep(0.25)
-
 
 @pytest.fixture
 def page() -> Iterator[Page]:
@@ -122,7 +112,7 @@ def test_an_engineer_approves_and_the_fab_obeys(trained: Home, page: Page) -> No
                     return alert
             return None
 
-        alert = api.until(pattern_alert, "an alert with a pattern and a proposal")
+        alert = until(pattern_alert, "an alert with a pattern and a proposal")
 
         # 1. Open the alert, see the map and the heatmap, approve the action.
         page.goto(f"{api.origin}/")
@@ -170,7 +160,7 @@ def test_an_engineer_approves_and_the_fab_obeys(trained: Home, page: Page) -> No
 
         # What the model says of wafers that never saw the module is its own noise, and all that
         # may be left.
-        share, noise = api.until(judged_later, "50 wafers that came after the action")
+        share, noise = until(judged_later, "50 wafers that came after the action")
         before = alert["affected_count"] / alert["examined_count"]
         assert share <= noise + 0.1 * before
         assert before > 3 * noise
@@ -184,11 +174,9 @@ def test_an_engineer_approves_and_the_fab_obeys(trained: Home, page: Page) -> No
 
         # 5. The next start goes on where this one was: the alert is still there, wafers follow.
         demo = trained.start(*arguments)
-        again = api.until(lambda: api.get("alerts?state=all")["items"], "the alerts of before")
+        again = until(lambda: api.get("alerts?state=all")["items"], "the alerts of before")
         assert alert["alert_id"] in {one["alert_id"] for one in again}
-        api.until(
-            lambda: len(trained.tail("wafer_maps", "--site", "kr1")) > len(before), "new wafers"
-        )
+        until(lambda: len(trained.tail("wafer_maps", "--site", "kr1")) > len(before), "new wafers")
         after = [w["data"]["substrate_id"] for w in trained.tail("wafer_maps", "--site", "kr1")]
         assert len(after) == len(set(after))
     finally:

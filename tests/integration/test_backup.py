@@ -1,7 +1,9 @@
 """A backup made while a site works, and what a site restored from it does."""
 
+import errno
 import json
 import os
+import shutil
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -11,6 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from contracts.errors import ConfigError
+from fabpilot.backup import restore
+from fabpilot.settings import Settings
 from streaming.database import open_engine
 from tests.command_line import Command, Home, error_of
 from tests.model_files import write_model
@@ -172,3 +177,26 @@ def test_a_database_on_postgres_is_dumped_and_restored(
     with engine.begin() as connection:
         assert connection.execute(sa.text("SELECT n FROM told")).scalar_one() == 42
     engine.dispose()
+
+
+def test_a_restore_that_finds_no_room_leaves_the_place_as_empty_as_it_was(
+    backed_up: tuple[Path, Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, _ = backed_up
+    settings = Settings(home=tmp_path / "new")
+    move, moved = shutil.move, []
+
+    def full(source: Path, place: Path) -> None:
+        if moved:
+            place.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+        moved.append(move(source, place))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", full)
+        with pytest.raises(ConfigError, match=r"No space left on device.*make room"):
+            restore(settings, target)
+    assert moved
+    assert not [path for path in settings.home.rglob("*") if path.is_file()]
+    restore(settings, target)
+    assert (settings.home / "log.db").exists()

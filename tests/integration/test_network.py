@@ -5,10 +5,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,21 +19,7 @@ from tests.command_line import Command, Home
 from tests.model_files import write_model
 from tests.network import Seen, documented, seen, unexplained, watching
 from tests.postgres_server import free_port
-
-_START_S = 120.0
-
-
-def _until(look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + _START_S
-    while True:
-        try:
-            if found := look():
-                return found
-        except OSError:
-            pass
-        assert time.monotonic() < deadline, f"waited for {what}"
-        # Another process's state cannot be waited for.
-        time.sleep(0.1)
+from tests.waiting import until
 
 
 def _read(url: str) -> bytes:
@@ -59,7 +44,7 @@ def mlflow_server(folder: Path, watched: dict[str, str]) -> Iterator[str]:
         server = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
         try:
             address = f"http://127.0.0.1:{port}"
-            _until(lambda: _read(f"{address}/health"), "MLflow")
+            until(lambda: _read(f"{address}/health"), "MLflow")
             yield address
         finally:
             server.terminate()
@@ -104,8 +89,8 @@ def test_a_site_connects_to_what_its_settings_name(
         # The whole way was gone: the fab's wafers were scored and the console shows it.
         origin = f"http://127.0.0.1:{console}"
         wafers = f"{origin}/api/v1/wafers?site={site}"
-        _until(lambda: [w for w in json.loads(_read(wafers))["items"] if w["pattern"]], "wafers")
-        _until(lambda: b"Champion" in _read(f"{origin}/models"), "what the registry says")
+        until(lambda: [w for w in json.loads(_read(wafers))["items"] if w["pattern"]], "wafers")
+        until(lambda: b"Champion" in _read(f"{origin}/models"), "what the registry says")
 
     did = seen(file)
     brokers = {(host, int(port)) for host, port in (b.split(":") for b in kafka_brokers.split(","))}

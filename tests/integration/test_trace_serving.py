@@ -17,6 +17,7 @@ from contracts.topics import Stream, topic_name
 from contracts.trace_model import REGISTERED_NAMES, Task
 from fabpilot.promotion import find_contest, roll_back, settle
 from fabpilot.settings import Settings
+from fabpilot.trace_export import Wanted, export_traces
 from fabpilot.trace_gate import judge_trace_contest
 from fabpilot.trace_training import train_and_register_traces
 from fabpilot.wiring import open_site_log, open_trace_repository
@@ -142,6 +143,25 @@ def exported(fab: Home) -> Path:
     counts = ("runs", "measured", "threads", "variables", "samples", "left_out")
     assert tuple(said[name] for name in counts) == (60, 50, 2, 3, 3600, 0)
     return out
+
+
+def test_an_export_that_is_interrupted_leaves_the_set_of_before(fab: Home, exported: Path) -> None:
+    before = exported.read_bytes()
+    begun = []
+
+    def stop(read: int) -> None:
+        begun.append(exported.with_name(f"{exported.name}.part").exists())
+        if begun[-1] and read > 115:
+            raise KeyboardInterrupt
+
+    log = open_site_log(Settings(home=fab.folder), "kr1")
+    wanted = Wanted(step="CMP-M1", parameter=PARAMETER)
+    with pytest.raises(KeyboardInterrupt):
+        export_traces(log, "kr1", wanted, exported, stop)
+    log.close()
+    assert begun[-1]
+    assert exported.read_bytes() == before
+    assert list(exported.parent.glob("*.part")) == []
 
 
 def test_what_the_fab_wrote_is_exported_learned_registered_and_served(
