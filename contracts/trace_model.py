@@ -22,6 +22,7 @@ __all__ = [
     "TraceCard",
     "decode_trace_card",
     "encode_trace_card",
+    "task_of_name",
 ]
 
 METADATA_KEY = "fabpilot.trace_model"
@@ -31,6 +32,11 @@ Task = Literal["metrology", "fault", "risk"]
 TASKS: tuple[Task, ...] = ("metrology", "fault", "risk")
 REGISTERED_NAMES: dict[Task, str] = {task: f"trace-{task}" for task in TASKS}
 """What the registry calls the models of a task."""
+
+
+def task_of_name(name: str) -> Task | None:
+    """The task of a registered model of traces; None for one of wafer maps."""
+    return next((task for task, known in REGISTERED_NAMES.items() if known == name), None)
 
 
 class TraceCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from contracts.clock import SystemClock, rfc3339
 from contracts.errors import DatasetError, ModelFileError, RegistryError
 from contracts.model_file import TAG_ACCEPTED
-from contracts.trace_model import REGISTERED_NAMES, Task
+from contracts.trace_model import task_of_name
 from fabpilot.map_data import load_named_maps, part_of
 from fabpilot.settings import Settings
 from fabpilot.trail import record, this_user
@@ -56,7 +56,6 @@ __all__ = [
     "open_version",
     "roll_back",
     "settle",
-    "task_of_name",
     "this_user",
 ]
 
@@ -413,11 +412,6 @@ def _columns(
         if name in have:
             out[:, column] = values[:, have.index(name)]
     return out
-
-
-def task_of_name(name: str) -> Task | None:
-    """The task of a registered model of traces; None for one of wafer maps."""
-    return next((task for task, known in REGISTERED_NAMES.items() if known == name), None)
 
 
 def open_version(settings: Settings, version: ModelVersion, opener: Opener[S]) -> S:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from contracts.errors import ConfigError, LogError, LogUnavailableError, RegistryError
 from contracts.model_uri import parse_model_uri
 from contracts.topics import STREAM_SPECS, topic_name
-from contracts.trace_model import REGISTERED_NAMES, Task
+from contracts.trace_model import REGISTERED_NAMES, Task, task_of_name
 from fabpilot.settings import Settings
 from streaming.log import Log
 from streaming.open import open_log
@@ -101,7 +101,7 @@ def task_of_model(settings: Settings, model: str | None = None) -> Task | None:
     named = model or settings.model
     if named.startswith("models:/"):
         name, _ = parse_model_uri(named)
-        return next((task for task, known in REGISTERED_NAMES.items() if known == name), None)
+        return task_of_name(name)
     from serving.trace_session import trace_task
 
     return trace_task(_model_file(named))

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from contracts.clock import rfc3339
 from contracts.errors import ConfigError
-from contracts.trace_model import Task
+from contracts.trace_model import Task, task_of_name
 from fabpilot.commands.options import JsonOption
 from fabpilot.commands.quantize import register as register_quantize
 from fabpilot.output import err, progress_bar, report
@@ -23,7 +23,6 @@ from fabpilot.promotion import (
     judge,
     roll_back,
     settle,
-    task_of_name,
     this_user,
 )
 from fabpilot.settings import Settings, load_settings

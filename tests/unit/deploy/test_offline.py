@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.deploy_files import ROOT
+from tests.rights import may_administer
 
 LEAVES = "import socket; socket.socket().connect_ex(('192.0.2.1', 9))"
 
@@ -15,7 +16,9 @@ def test_what_leads_out_is_counted(code: str, said: str, ends: int) -> None:
     offline = [sys.executable, str(ROOT / "deploy" / "offline.py"), "--strict"]
     command = [*offline, sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "no network namespace" in done.stderr or "not installed" in done.stderr:
-        pytest.skip(done.stderr.strip())
+    if "unshare is not installed" in done.stderr:
+        pytest.skip("unshare is not installed (Linux alone has it; Debian: util-linux)")
+    if "no network namespace" in done.stderr and not may_administer():
+        pytest.skip("this user may make no network namespace here")
     assert said in done.stderr
     assert done.returncode == ends
