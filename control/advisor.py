@@ -14,6 +14,7 @@ from contracts.ids import derived_id
 from control.diagnosis import OTHER, SENSOR
 from control.policy import Policy, RecipeParameter
 from control.state import AlertRecord, ControlState
+from control.suspects import named_modes
 
 __all__ = ["Outlook", "kill_ratio", "lost_share", "options", "previous_value"]
 
@@ -97,9 +98,8 @@ def options(
         kinds.append("inhibit_module")
         if outlook.lots:
             kinds.append("hold_lot")
-    named = [c for c in alert.causes if c.probability >= NAMED and c.mode not in (OTHER, SENSOR)]
     # A recipe makes up for one mode; of two at once the other one would go on.
-    if alert.shifts and len(named) < 2:
+    if alert.shifts and len(named_modes(alert)) < 2:
         kinds.append("adjust_recipe")
     ranked: list[tuple[float, Action]] = []
     for kind in kinds:

@@ -12,7 +12,7 @@ from control.orders import Orders
 from control.policy import Policy
 from control.root_cause import root_cause
 from control.state import AlertRecord, ControlState
-from control.suspects import named_modes
+from control.suspects import say_modes
 
 __all__ = ["AlertBook"]
 
@@ -101,7 +101,7 @@ class AlertBook:
 
     def revision(self, alert: AlertRecord, lots: list[str]) -> Event:
         """The next revision as it is, with the lots at risk."""
-        alert.said_mode = " + ".join(named_modes(alert))
+        say_modes(alert)
         return alert_event(alert, self._state, self._lineage, lots)
 
     def close(self, alert: AlertRecord, until_ms: int) -> list[Event]:

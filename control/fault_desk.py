@@ -23,7 +23,7 @@ from control.suspects import (
     examine,
     follow,
     named_mode,
-    named_modes,
+    newly_named,
     sure_without_past,
 )
 
@@ -115,8 +115,7 @@ class FaultDesk:
         if alert.until_ms >= 0:
             return out + (self._book.tell_if_grown(alert) if mine else [])
         examine(alert, self._state, self._policy)
-        modes = " + ".join(named_modes(alert))
-        if modes and modes != alert.said_mode:
+        if newly_named(alert):
             return out + self._book.tell(alert)
         if mine and grown(alert):
             return out + self._book.tell(alert)

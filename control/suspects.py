@@ -16,6 +16,8 @@ __all__ = [
     "follow",
     "named_mode",
     "named_modes",
+    "newly_named",
+    "say_modes",
     "start_anew",
     "sure_without_past",
 ]
@@ -25,6 +27,8 @@ __all__ = [
 UNLISTED = 0.8
 # A mode is named from this probability.
 NAMED = 0.5
+# Between the modes of an alert that has several.
+_AND = " + "
 WEIGHT = 0.2
 # Where peers are all there is to compare with: the probability that is asked for, the shifts in
 # spreads that two variables of a mode must have, or one alone.
@@ -151,6 +155,19 @@ def named_modes(alert: AlertRecord) -> tuple[str, ...]:
         for cause in alert.causes
         if cause.probability >= NAMED and cause.mode not in (OTHER, SENSOR)
     )
+
+
+def say_modes(alert: AlertRecord) -> None:
+    """Note the failure modes that people are told of now."""
+    alert.said_mode = _AND.join(named_modes(alert))
+
+
+def newly_named(alert: AlertRecord) -> bool:
+    """Whether a failure mode is named that people were not told of.
+
+    That one is no more named, or that two have changed places, is no news.
+    """
+    return not set(named_modes(alert)) <= set(alert.said_mode.split(_AND))
 
 
 def named_mode(alert: AlertRecord) -> str:

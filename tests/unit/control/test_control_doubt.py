@@ -8,6 +8,7 @@ from control.advisor import Outlook, options
 from control.guard_rails import HOUR_MS, doubt, refusal
 from control.policy import load_policy
 from control.state import AlertRecord, ControlState, ModuleRecord
+from control.suspects import newly_named, say_modes
 from tests.control_streams import SITE, START_MS
 
 POLICY = load_policy()
@@ -89,3 +90,20 @@ def test_the_price_of_a_needless_stop_is_the_policys(trust: float) -> None:
     alert.confidence = 0.7
     ahead = Outlook(share_of_lot=0.25, wafers_per_h=8.0, lots=[])
     assert bool(options(alert, state, policy, ahead)) == (trust == 0.0)
+
+
+def test_two_modes_that_change_places_are_no_news() -> None:
+    alert, _ = case()
+    one, two = (Cause(module=MODULE, mode=mode, probability=0.9) for mode in ("chamber", "gas"))
+    alert.causes = (one,)
+    assert newly_named(alert)
+    say_modes(alert)
+    assert not newly_named(alert)
+    alert.causes = (one, two)
+    assert newly_named(alert)
+    say_modes(alert)
+    for causes in ((two, one), (two,), ()):
+        alert.causes = causes
+        assert not newly_named(alert)
+    alert.causes = (two, Cause(module=MODULE, mode="matcher", probability=0.6))
+    assert newly_named(alert)
