@@ -20,7 +20,8 @@ from contracts.events import WaferMap
 from contracts.model_file import missing_patterns
 from fabpilot.confirmed import Confirmed, as_confirmed, combine, read_labelled
 from fabpilot.map_data import load_named_maps, part_of
-from fabpilot.promotion import Outcome, find_contest, judge, settle, this_user
+from fabpilot.map_gate import judge_map_contest
+from fabpilot.promotion import Outcome, find_contest, settle, this_user
 from fabpilot.settings import Settings
 from fabpilot.shadow import Shadow, ShadowReport, recorded_maps
 from fabpilot.training import Origin, TrainReport, train_and_register
@@ -134,7 +135,7 @@ def retrain(
         seen, lambda done: on_progress("in shadow", done / max(1, options.shadow))
     )
     held_out = part_of(maps, "holdout")
-    decision = judge(
+    decision = judge_map_contest(
         settings, contest, held_out, lambda done, total: on_progress("judging", done / total)
     )
     outcome = settle(

@@ -1,6 +1,7 @@
 """Whether a challenger may take the champion's place: numbers in, a decision with its reasons out.
 
-Nothing here loads a model or asks a registry; `fabpilot.promotion` gathers the numbers.
+Nothing here loads a model or asks a registry; `fabpilot.map_gate` and
+`fabpilot.trace_gate` gather the numbers.
 """
 
 from collections.abc import Mapping, Sequence

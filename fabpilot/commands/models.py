@@ -14,13 +14,11 @@ from contracts.errors import ConfigError
 from contracts.trace_model import Task, task_of_name
 from fabpilot.commands.options import JsonOption
 from fabpilot.commands.quantize import register as register_quantize
+from fabpilot.map_gate import blind, frozen_holdout, judge_map_contest
 from fabpilot.output import err, progress_bar, report
 from fabpilot.promotion import (
     Contest,
-    blind,
     find_contest,
-    frozen_holdout,
-    judge,
     roll_back,
     settle,
     this_user,
@@ -157,7 +155,7 @@ def _judged_on_maps(
             "The challenger's own run held out other maps: make sure it did not train on these."
         )
     with progress_bar("judging", None) as bar:
-        decision = judge(
+        decision = judge_map_contest(
             settings,
             contest,
             maps,
