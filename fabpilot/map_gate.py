@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DatasetError, ModelFileError
-from fabpilot.map_data import load_named_maps, part_of
+from fabpilot.map_data import load_maps_of_run, part_of
 from fabpilot.promotion import Contest, open_version
 from fabpilot.settings import Settings
 from models.data import MapSet
 from models.evaluate import decide, judge, predict_all
-from models.gate import Candidate, GateDecision, macro_f1, pass_gate, refused
+from models.gate import Candidate, GateDecision, pass_gate, refused
+from models.paired import macro_f1
 from models.registry import ModelVersion
 from models.robustness import perturbations
 from serving.session import Session, open_session
@@ -53,9 +54,7 @@ def frozen_holdout(contest: Contest, data: str | None = None) -> MapSet:
             " name them with --data"
         )
     try:
-        maps = load_named_maps(
-            named, wafers=int(params.get("wafers", 40_000)), seed=int(params.get("data_seed", 0))
-        )
+        maps = load_maps_of_run(named, params)
     except DatasetError as error:
         if data is not None:
             raise

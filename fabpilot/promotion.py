@@ -18,7 +18,7 @@ from contracts.errors import RegistryError
 from contracts.model_file import TAG_ACCEPTED
 from contracts.trace_model import task_of_name
 from fabpilot.settings import Settings
-from fabpilot.trail import record, this_user
+from fabpilot.trail import record
 from models.data import MapSet
 from models.gate import GateDecision
 from models.registry import (
@@ -46,7 +46,6 @@ __all__ = [
     "open_version",
     "roll_back",
     "settle",
-    "this_user",
 ]
 
 

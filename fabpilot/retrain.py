@@ -19,14 +19,16 @@ from contracts.errors import ConfigError, DatasetError, RegistryError
 from contracts.events import WaferMap
 from contracts.model_file import missing_patterns
 from fabpilot.confirmed import Confirmed, as_confirmed, combine, read_labelled
-from fabpilot.map_data import load_named_maps, part_of
+from fabpilot.map_data import load_maps_of_run, part_of
 from fabpilot.map_gate import judge_map_contest
-from fabpilot.promotion import Outcome, find_contest, settle, this_user
+from fabpilot.promotion import Outcome, find_contest, settle
 from fabpilot.settings import Settings
 from fabpilot.shadow import Shadow, ShadowReport, recorded_maps
+from fabpilot.trail import this_user
 from fabpilot.training import Origin, TrainReport, train_and_register
 from fabpilot.wiring import MODEL_NAME, open_repository
-from models.data import MapSet, load_maps, save_maps
+from models.data import MapSet
+from models.map_files import load_maps, save_maps
 from models.options import Precision, TrainOptions
 from models.registry import CHALLENGER, CHAMPION, ModelVersion, find_version
 from serving.repository import Loaded
@@ -187,9 +189,7 @@ def teaching_set(
         )
     # First what is quickly read and often missing.
     labelled = read_labelled(log, sites)
-    reference = load_named_maps(
-        named, wafers=int(params.get("wafers", 40_000)), seed=int(params.get("data_seed", 0))
-    )
+    reference = load_maps_of_run(named, params)
     confirmed = as_confirmed(labelled, multi_label=reference.multi_label)
     return combine(reference, confirmed.maps), confirmed
 

@@ -11,7 +11,7 @@ from fabpilot.benchmarks.results import Results
 from fabpilot.commands.bench_unknown import ResultsOption
 from fabpilot.commands.options import JsonOption
 from fabpilot.duration import parse_duration
-from fabpilot.map_data import load_named_maps, part_of
+from fabpilot.map_data import SIM_WAFERS, load_named_maps, part_of
 from fabpilot.output import err, report
 from fabpilot.settings import load_settings
 
@@ -40,7 +40,7 @@ def labels(
     results: ResultsOption = None,
     wafers: Annotated[
         int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
-    ] = 40_000,
+    ] = SIM_WAFERS,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and lots.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

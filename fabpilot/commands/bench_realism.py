@@ -10,7 +10,7 @@ from fabpilot.benchmarks.realism import measure_realism
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
 from fabpilot.settings import load_settings
-from models.data import load_maps
+from models.map_files import load_maps
 
 __all__ = ["realism"]
 

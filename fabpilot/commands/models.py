@@ -21,10 +21,10 @@ from fabpilot.promotion import (
     find_contest,
     roll_back,
     settle,
-    this_user,
 )
 from fabpilot.settings import Settings, load_settings
 from fabpilot.trace_gate import judge_trace_contest
+from fabpilot.trail import this_user
 from fabpilot.wiring import MODEL_NAME
 from models.data import MapSet
 from models.gate import GateDecision

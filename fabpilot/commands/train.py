@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from fabpilot.commands.options import JsonOption
 from fabpilot.commands.train_trace import trace
 from fabpilot.duration import parse_duration
-from fabpilot.map_data import load_named_maps
+from fabpilot.map_data import SIM_WAFERS, load_named_maps
 from fabpilot.output import err, report
 from fabpilot.settings import load_settings
 
@@ -93,7 +93,7 @@ def wafer_map(
     ] = None,
     wafers: Annotated[
         int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
-    ] = 40_000,
+    ] = SIM_WAFERS,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and views.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

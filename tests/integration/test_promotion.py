@@ -23,10 +23,10 @@ from fabpilot.promotion import (
     find_contest,
     roll_back,
     settle,
-    this_user,
 )
 from fabpilot.settings import Settings
-from models.data import load_maps
+from fabpilot.trail import this_user
+from models.map_files import load_maps
 from models.registry import (
     TAG_PROMOTION,
     TAG_ROLLBACK,
