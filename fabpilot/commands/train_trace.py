@@ -23,7 +23,7 @@ def trace(
     ],
     data: Annotated[
         Path,
-        typer.Option("--data", help="A folder or file of traces (docs/models.md)."),
+        typer.Option("--data", help="A folder or file of traces (docs/traces.md)."),
     ],
     part: Annotated[
         str | None,
