@@ -26,7 +26,7 @@ from streaming.database import open_engine
 
 __all__ = ["register"]
 
-NameArgument = Annotated[str, typer.Argument(help="Of the account.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the account.")]
 StdinOption = Annotated[
     bool,
     typer.Option("--password-stdin", help="Read the password from standard input, one line."),
@@ -62,7 +62,9 @@ def _password(name: str, from_stdin: bool) -> str:
 
 def add(
     name: NameArgument,
-    role: Annotated[Role, typer.Option("--role", help="What it may do (docs/security.md).")],
+    role: Annotated[
+        Role, typer.Option("--role", help="What the account may do (docs/security.md).")
+    ],
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -158,12 +160,16 @@ def password(
 def token_add(
     name: NameArgument,
     scope: Annotated[
-        list[Right], typer.Option("--scope", help="What it may do; several times for more.")
+        list[Right],
+        typer.Option("--scope", help="A right of the token; repeat the option for several."),
     ],
     days: Annotated[
-        int, typer.Option("--days", min=1, max=tokens.MAX_DAYS, help="How long it lives.")
+        int,
+        typer.Option("--days", min=1, max=tokens.MAX_DAYS, help="Days until the token expires."),
     ] = 90,
-    purpose: Annotated[str, typer.Option("--for", help="Which program, for the record.")] = "",
+    purpose: Annotated[
+        str, typer.Option("--for", help="Which program uses it, for the audit trail.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make a token for a program that acts for this account. It is shown once.

@@ -26,7 +26,7 @@ class _Position(StrEnum):
 
 def automation(
     position: Annotated[_Position, typer.Argument(help="'off' is the kill switch.")],
-    by: Annotated[str, typer.Option("--by", help="Who switches.")],
+    by: Annotated[str, typer.Option("--by", help="Who makes the switch.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept with the event.")],
     site: SiteOption = None,
     as_json: JsonOption = False,

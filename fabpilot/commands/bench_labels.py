@@ -26,22 +26,24 @@ def labels(
         str,
         typer.Option(
             "--pretrain",
-            help="What to learn first: sim:SCENARIO, a file of maps, or the .safetensors of a run"
-            " that has learned already.",
+            help="Pre-training: sim:SCENARIO, a file of maps, or the .safetensors of a run"
+            " that is already trained.",
         ),
     ] = "sim:mixed",
     budget: Annotated[
-        str, typer.Option("--budget", help="Time of one training, such as 90s or 5m.")
+        str, typer.Option("--budget", help="Time for each training, such as 90s or 5m.")
     ] = "5m",
     pretrain_budget: Annotated[
         str | None,
-        typer.Option("--pretrain-budget", help="Time to learn what comes first (as --budget)."),
+        typer.Option("--pretrain-budget", help="Time for the pre-training (default: as --budget)."),
     ] = None,
     results: ResultsOption = None,
     wafers: Annotated[
-        int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
+        int, typer.Option("--wafers", min=500, help="Number of maps, with sim:SCENARIO.")
     ] = SIM_WAFERS,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and lots.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of weights, draws and lots.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Label efficiency: 1, 10 and 100 % of the labels, from random weights and pre-trained.

@@ -19,15 +19,24 @@ def model_(
         typer.Argument(help="An ONNX file or models:/wafer-map@champion.", metavar="[MODEL]"),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Instead of MODEL: an untrained one of these.")
+        str | None,
+        typer.Option(
+            "--backbone", help="Measure an untrained network of this backbone instead of MODEL."
+        ),
     ] = None,
     size: Annotated[
-        int, typer.Option("--size", min=16, max=1024, help="Of its maps, with --backbone.")
+        int,
+        typer.Option(
+            "--size", min=16, max=1024, help="Pixels of the canonical map, with --backbone."
+        ),
     ] = 64,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Each contender has a turn in each.")
+        int,
+        typer.Option("--rounds", min=1, help="Rounds; each contender has one turn in every round."),
     ] = 7,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.01, help="Of a turn.")] = 0.5,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, help="Length of a turn in seconds.")
+    ] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
     """Maps a second and milliseconds a map: torch, ONNX Runtime, int8, mobilenetv3_small_100.

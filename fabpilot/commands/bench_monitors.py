@@ -11,7 +11,7 @@ __all__ = ["monitors"]
 
 
 def monitors(
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Monitors a case.")] = 20,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Monitors for each case.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """False alarms of T2 and SPE over nominal, on normal data of 10, 50 and 300 variables.

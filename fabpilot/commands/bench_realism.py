@@ -21,12 +21,17 @@ def realism(
         typer.Option("--data", help="Real labelled maps (default: wm811k.npz in FABPILOT_DATA)."),
     ] = None,
     scenario: Annotated[
-        str, typer.Option("--scenario", help="Whose causes make the synthetic maps.")
+        str, typer.Option("--scenario", help="Scenario that the synthetic maps are made with.")
     ] = "mixed",
     wafers: Annotated[
-        int, typer.Option("--wafers", min=40, help="Maps of each pattern on each side, at most.")
+        int,
+        typer.Option(
+            "--wafers", min=40, help="Most maps of each pattern, real and synthetic each."
+        ),
     ] = 400,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of everything that is random.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Synthetic against real wafer maps, pattern by pattern.

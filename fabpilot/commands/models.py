@@ -71,16 +71,16 @@ def promote(
         str | None,
         typer.Option(
             "--data",
-            help="Judge on the held-out part of these maps instead of the champion's; of a model"
-            " of traces, the runs to judge on, which neither was trained on.",
+            help="Wafer maps: judge on the held-out part of these instead of the"
+            " champion's. Traces: runs that neither model was trained on (required).",
             metavar="PATH|sim:SCENARIO",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Judge and report; write and move nothing.")
+        bool, typer.Option("--dry-run", help="Judge and report; write nothing and move no alias.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote in spite of the gate; needs --reason.")
+        bool, typer.Option("--force", help="Promote even if the gate refuses; needs --reason.")
     ] = False,
     reason: Annotated[
         str, typer.Option("--reason", help="Why the gate is overruled, for the record.")

@@ -39,20 +39,22 @@ def wafer_map(
         str, typer.Option("--budget", help="Time to train, such as 90s or 17m.")
     ] = "17m",
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="At most so many passes over the data.")
+        int | None, typer.Option("--epochs", min=1, help="Most passes over the data.")
     ] = None,
     backbone: Annotated[
         str | None,
         typer.Option("--backbone", help="A timm model or one of ours (docs/models.md)."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option("--size", min=16, max=1024, help="Pixels of the canonical map.")
+        int | None,
+        typer.Option("--size", min=16, max=1024, help="Pixels per side of the canonical map."),
     ] = None,
     views: Annotated[
         int,
         typer.Option(
             "--views",
-            help="Turns of a map averaged when it serves: 1 is fast, 4 and 8 are surer.",
+            help="Orientations of each map averaged in serving: 1 is fast, 4 and 8 are"
+            " more accurate.",
         ),
     ] = 4,
     init: Annotated[
@@ -67,34 +69,39 @@ def wafer_map(
         list[str] | None,
         typer.Option(
             "--extra",
-            help="More maps to learn from, never judged on. May be given again.",
+            help="More maps to train on, never used for judging. May be repeated.",
             metavar="PATH|sim:SCENARIO",
         ),
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option("--patience", min=1, help="Stop after so many epochs without a better one."),
+        typer.Option(
+            "--patience", min=1, help="Stop after this many epochs without an improvement."
+        ),
     ] = None,
     compile_: Annotated[
-        bool, typer.Option("--compile", help="torch.compile; pays in long runs on a GPU.")
+        bool, typer.Option("--compile", help="Use torch.compile; worth it in long runs on a GPU.")
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume/--fresh", help="Go on where the same command was killed."),
+        typer.Option("--resume/--fresh", help="Continue where the same command was interrupted."),
     ] = True,
     alias: Annotated[
         str | None,
         typer.Option(
-            "--alias", help="What it becomes (default: champion if there is none, else challenger)."
+            "--alias",
+            help="Its alias (default: champion if there is none yet, otherwise challenger).",
         ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the ONNX file here.")
     ] = None,
     wafers: Annotated[
-        int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
+        int, typer.Option("--wafers", min=500, help="Number of maps, with sim:SCENARIO.")
     ] = SIM_WAFERS,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and views.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of weights, draws and views.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train a wafer-map model, judge it on lots held out, and register it in MLflow.
