@@ -13,7 +13,7 @@ from contracts.errors import DatasetError, ModelFileError
 from contracts.trace_model import REGISTERED_NAMES, TraceCard
 from contracts.trace_risk import SHARED_SIGNALS, RiskState, means_of_run, read_risk
 from contracts.trace_threads import EVERYTHING
-from models.traces.auc import area_under_curve
+from models.auc import area_under_curve
 from models.traces.data import TraceSet
 from models.traces.graph import Graph, model_file
 from models.traces.risk_learner import Forecast, RiskLearner, Weights

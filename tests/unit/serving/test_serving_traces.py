@@ -11,7 +11,7 @@ from contracts.arrays import Array
 from contracts.errors import DataError, ModelFileError
 from contracts.events import Trace, TraceJudgement, VirtualMetrology
 from contracts.trace_threads import find_thread
-from models.traces.auc import area_under_curve
+from models.auc import area_under_curve
 from models.traces.data import TraceSet
 from models.traces.tasks import task_named
 from serving.device import Device
