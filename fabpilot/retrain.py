@@ -29,16 +29,13 @@ from fabpilot.training import Origin, TrainReport, train_and_register
 from fabpilot.wiring import MODEL_NAME, open_repository
 from models.data import MapSet
 from models.map_files import load_maps, save_maps
-from models.options import Precision, TrainOptions
+from models.options import Precision, TrainOptions, batch_for
 from models.registry import CHALLENGER, CHAMPION, ModelVersion, find_version
 from serving.repository import Loaded
 from serving.session import Session
 from streaming.log import Log
 
 __all__ = ["RetrainOptions", "RetrainReport", "retrain", "teaching_set"]
-
-# With fewer maps than this the default batch leaves too few steps (docs/models.md).
-_FEW_MAPS = 20_000
 
 
 class RetrainReport(msgspec.Struct, frozen=True):
@@ -225,7 +222,7 @@ def _train(
         backbone=champion.params.get("backbone", given.backbone),
         size=int(champion.params.get("size", given.size)),
         views=int(champion.params.get("views", given.views)),
-        batch=128 if len(maps) < _FEW_MAPS else given.batch,
+        batch=batch_for(len(maps)),
         precision=_precision(champion),
     )
     init = f"models:/{MODEL_NAME}/{champion.version}"

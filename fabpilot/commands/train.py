@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-# With fewer maps than this the default batch leaves too few steps (docs/models.md).
-_FEW_MAPS = 20_000
-
 
 def wafer_map(
     data: Annotated[
@@ -123,12 +120,11 @@ def wafer_map(
     more = [load_named_maps(name, wafers=wafers, seed=seed) for name in extra or ()]
     # torch takes seconds to import: not before the data is known to be good.
     from fabpilot.training import train_and_register
-    from models.options import TrainOptions
+    from models.options import TrainOptions, batch_for
 
     wanted = {"backbone": backbone, "epochs": epochs, "size": size, "patience": patience}
     chosen: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    if len(maps) < _FEW_MAPS:
-        chosen["batch"] = 128
+    chosen["batch"] = batch_for(len(maps))
     options = TrainOptions(
         budget_s=seconds, seed=seed, device=settings.device.value, compile=compile_, **chosen
     )
