@@ -68,7 +68,7 @@ def add(
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an account; the password is asked for, or read from standard input.
+    """Create an account; the password is asked for, or read from standard input.
 
     For example:
 
@@ -106,7 +106,7 @@ def role(
     role: Annotated[Role, typer.Argument(help="The new role.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Give an account another role; its sessions end."""
+    """Change an account's role; its sessions end."""
     _change(
         name,
         lambda connection, kept: book.change_role(
@@ -121,7 +121,7 @@ def disable(
     why: Annotated[str, typer.Option("--why", help="For the audit trail.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Close an account: its sessions and tokens hold no longer."""
+    """Disable an account: its sessions and tokens stop working at once."""
     _change(
         name,
         lambda connection, kept: book.disable(
@@ -132,7 +132,7 @@ def disable(
 
 
 def enable(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Open a closed account again."""
+    """Enable a disabled account again."""
     _change(
         name,
         lambda connection, kept: book.disable(
@@ -145,7 +145,7 @@ def enable(name: NameArgument, as_json: JsonOption = False) -> None:
 def password(
     name: NameArgument, password_stdin: StdinOption = False, as_json: JsonOption = False
 ) -> None:
-    """Give an account another password; its sessions end."""
+    """Change an account's password; its sessions end."""
     name = book.check_name(name)
     hashed = _password(name, password_stdin)
     _change(
@@ -172,7 +172,7 @@ def token_add(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a token for a program that acts for this account. It is shown once.
+    """Create a token for a program that acts for this account. It is shown only once.
 
     For example:
 
@@ -215,7 +215,7 @@ def token_revoke(
     token_id: Annotated[str, typer.Argument(help="The id that 'token list' shows.")],
     as_json: JsonOption = False,
 ) -> None:
-    """End a token for good."""
+    """Revoke a token for good."""
     with _open() as connection:
         tokens.revoke(connection, token_id, by=this_user(), now_ms=_now_ms())
     report({"token_id": token_id, "revoked": True}, as_json=as_json, title="token")

@@ -56,9 +56,9 @@ def stream(
     log_url: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Throughput of the processor against its ceilings, all in one run.
+    """Throughput of the processor beside its upper limits, measured in one run.
 
-    Without a file of maps the synthetic fab makes them.
+    Without a file of maps, the synthetic fab makes the maps.
 
     For example:
 
@@ -106,7 +106,7 @@ def latency(
     log_url: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """From a map's production to its prediction at a reader, with a processor under load.
+    """Time from publishing a map to reading its prediction, with a processor under load.
 
     For example:
 
@@ -142,7 +142,7 @@ def scale(
     log_url: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Throughput of one, two, ... processors, and what a wafer costs in processor time.
+    """Throughput of one, two, ... processors, and the CPU time per wafer.
 
     For example:
 

@@ -31,7 +31,9 @@ def arl(
     ] = 6,
     as_json: JsonOption = False,
 ) -> None:
-    """Points to an alarm in control and after 1 and 2 sigmas: simulated, computed, published.
+    """Average run lengths in control and after shifts of 1 and 2 sigma.
+
+    Each is simulated, and stands beside what formulas give and what was published.
 
     For example:
 

@@ -22,7 +22,7 @@ def console(
     ] = 50.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Pages, alerts and memory of a console with accounts that many people watch.
+    """Speed of pages and alerts, and memory, of a console that many people use at once.
 
     For example:
 

@@ -51,11 +51,11 @@ def control(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Value, naming and needless stops of the advisor, over built-in and random scenarios.
+    """What the advisor is worth, what it names right, and what it stops needlessly.
 
-    Each runs under the policies none, spc, oracle and advisor. The advisor reads wafer maps with
-    the champion if one is registered; without it, traces and metrology. A week of one fab takes it
-    about a minute.
+    Built-in and random scenarios each run under the policies none, spc, oracle and advisor. The
+    advisor reads wafer maps with the champion if one is registered; otherwise it has traces and
+    metrology only. A week of one fab takes about a minute.
 
     For example:
 

@@ -47,7 +47,7 @@ def early(
     ] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
-    """How many wafers before the first spoilt one a textbook detector sees each failure mode.
+    """How many wafers before the first damaged one a textbook detector sees each failure mode.
 
     For example:
 

@@ -43,10 +43,10 @@ def frontier(
     ] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge models and their int8 forms, time all of them in one run, choose two defaults.
+    """Judge models and their int8 forms, time all of them in one run, and choose two defaults.
 
-    'accurate' is the best macro-F1, 'fast' the fastest within two points of it. A file's name is
-    what the table and the picture call it.
+    'accurate' is the model with the best macro-F1, 'fast' the fastest within two points of it. The
+    table and the picture name each model by its file's name.
 
     For example:
 

@@ -18,7 +18,7 @@ def fuzz(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the requests.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Send made-up requests to a console with accounts; exit code 1 if one broke or did anything.
+    """Send made-up requests to a console with accounts; exit code 1 if one breaks or changes it.
 
     Needs the extra dev (schemathesis).
 

@@ -46,10 +46,10 @@ def labels(
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Label efficiency: 1, 10 and 100 % of the labels, from random weights and pre-trained.
+    """Label efficiency: 1, 10 and 100 % of the labels, from random and from pre-trained weights.
 
-    The labels of whole lots are taken, and all networks are judged on the same lots held out. Six
-    trainings of the budget each, and one to learn what comes first. Needs the extra `train`.
+    Labels are taken by whole lots, and all networks are judged on the same held-out lots. There are
+    six trainings of the budget each, and one pre-training. Needs the extra `train`.
 
     For example:
 

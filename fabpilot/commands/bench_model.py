@@ -39,10 +39,11 @@ def model_(
     ] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
-    """Maps a second and milliseconds a map: torch, ONNX Runtime, int8, mobilenetv3_small_100.
+    """Speed of a model in torch, ONNX Runtime and int8, beside mobilenetv3_small_100.
 
-    All on the processor, turn by turn in one run; the best round of each counts. Throughput as the
-    processor scores: batches of 128, a thread a core. The torch network has random weights.
+    Everything runs on the CPU, in turns within one run; the best round of each counts. Throughput
+    is measured as `fabpilot process` scores: batches of 128, one thread per core. The torch network
+    has random weights.
 
     For example:
 

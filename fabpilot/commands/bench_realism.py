@@ -34,10 +34,11 @@ def realism(
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Synthetic against real wafer maps, pattern by pattern.
+    """Compare synthetic with real wafer maps, pattern by pattern.
 
-    Distances of the share of failed dies, of the radial profile and of Moran's I, and how well a
-    small classifier tells the two apart (AUC; 0.5 is perfect). Needs the extra `train`.
+    Measures the distances between their shares of failed dies, radial profiles and Moran's I, and
+    how well a small classifier tells the two apart (AUC; 0.5 means not at all). Needs the extra
+    `train`.
 
     For example:
 

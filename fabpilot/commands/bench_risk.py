@@ -53,10 +53,10 @@ def risk(
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Risk before the test against the test, and virtual metrology against metrology, in the fab.
+    """Judge predicted risk by the later test, and virtual metrology by metrology, in the fab.
 
-    Nobody steers the fab. The engine is told the true patterns, 3 % of them wrong, hours after the
-    risk; what it said before is compared with the truth.
+    Nobody steers the fab. Hours after each risk is predicted, the engine is given the wafer's true
+    pattern (3 % of them wrong); its earlier prediction is compared with the truth.
 
     For example:
 

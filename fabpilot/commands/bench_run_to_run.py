@@ -24,7 +24,7 @@ def run_to_run(
     ] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """EWMA and double EWMA run-to-run control in closed loops, beside what the formulas say.
+    """EWMA and double EWMA run-to-run control in closed loops, beside what theory predicts.
 
     For example:
 

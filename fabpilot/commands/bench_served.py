@@ -31,7 +31,7 @@ def served(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the fab.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Models that are learned on a fab's log, then served while it goes on and modules fail.
+    """Train trace models on a fab's log, then judge them while it runs on and modules fail.
 
     For example:
 

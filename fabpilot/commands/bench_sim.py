@@ -30,7 +30,7 @@ def sim(
     ] = 300,
     as_json: JsonOption = False,
 ) -> None:
-    """Wafers a second with maps alone, trace samples a second, and memory, on one core.
+    """Speed of the synthetic fab on one core: wafers and trace samples per second, and memory.
 
     For example:
 

@@ -48,7 +48,7 @@ def traces(
     ] = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Traces in, risk and alerts out: the engine alone, and the real controller on a log.
+    """Speed from traces to risk and alerts: the engine alone, and the controller on a log.
 
     For example:
 

@@ -45,10 +45,10 @@ def unknown(
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """How well unknown patterns stand out: one class held out at a time, and the AUROC of each.
+    """How well unknown patterns are recognised: each class is left out in turn (AUROC).
 
-    A network learns all classes but one, for the budget each; 1 - its largest probability is
-    measured beside its own score of novelty. Needs the extra `train`.
+    Each time a network is trained on all other classes, within the budget. Its own novelty score
+    is measured beside 1 - its largest probability. Needs the extra `train`.
 
     For example:
 

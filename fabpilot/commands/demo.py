@@ -61,10 +61,10 @@ def demo(
     """Run a fab, score its wafers, raise alerts, and show them in a browser.
 
     Everything runs on this machine, on the embedded log. The first start trains a small model.
-    Ctrl-C stops it all; the next start goes on where this one was. To start afresh, remove
-    .fabpilot.
+    Ctrl-C stops everything; the next start continues where this one ended. To start from nothing,
+    remove the folder .fabpilot.
 
-    With --headless each run is a site of its own (demo-1, demo-2, …) and ends with a report.
+    With --headless, each run is a new site (demo-1, demo-2, …) and ends with a report.
 
     For example:
 

@@ -67,7 +67,7 @@ def evaluate(
     ] = 1_000,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a model: of maps by accuracy, macro-F1, calibration; of traces by its task's measures.
+    """Judge a model: accuracy, macro-F1 and calibration for maps; its task's measures for traces.
 
     For example:
 

@@ -50,8 +50,8 @@ def traces(
 ) -> None:
     """Write the traces of a step, with what was measured afterwards, as a set to train on.
 
-    With --parameter the set is one for virtual metrology, with --yield-below one for risk, with
-    neither one for faults. A model that was trained on it can serve the traces that come next.
+    With --parameter the set is for virtual metrology, with --yield-below for risk, and with neither
+    for faults. A model trained on it can be served on the traces that come next.
 
     For example:
 

@@ -56,7 +56,7 @@ def tail(
         bool, typer.Option("--until-end", help="Stop at the present end of the log.")
     ] = False,
 ) -> None:
-    """Records of a stream as JSON lines, until Ctrl-C.
+    """Print the records of a stream as JSON lines, until Ctrl-C.
 
     Each line has topic, partition, offset, key, type, event_id and data.
 

@@ -88,11 +88,13 @@ def promote(
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the challenger to the gate; if it passes it serves, and the champion is 'previous'.
+    """Judge the challenger at the gate; if it passes, it becomes champion.
 
-    Both models are judged on the maps that were held out of the champion's data, clean and
-    perturbed; models of traces on the runs that --data names. The decision, its numbers and who
-    made it are written as tags on the version, also when it is refused (exit code 1).
+    The champion becomes 'previous', which `fabpilot models rollback` goes back to.
+
+    Wafer-map models are judged on the maps that were held out of the champion's training, clean and
+    perturbed; trace models on the runs that --data names. The decision, its numbers and who asked
+    for it are written as tags on the version, also after a refusal (exit code 1).
 
     For example:
 
@@ -172,7 +174,7 @@ def rollback(
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the previous champion serve again."""
+    """Go back to the previous champion; the two change places."""
     version = roll_back(load_settings(), _checked(name), by=by or this_user(), reason=reason)
     report(_brief(version), as_json=as_json, title=f"version {version.version} serves")
 

@@ -64,11 +64,12 @@ def retrain(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of draws and views.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a challenger on the champion's data plus confirmed labels, and bring it to the gate.
+    """Train a challenger on the champion's data and confirmed labels, and judge it at the gate.
 
-    Labels are those that engineers confirmed or corrected in the console; the patterns they named
-    become classes. The challenger runs in shadow beside the champion, and both are judged on maps
-    that neither was taught. Nothing is promoted unless you say so.
+    The labels are those that engineers confirmed or corrected in the console; patterns that they
+    named become new classes. The challenger first runs in shadow beside the champion; then both are
+    judged on maps that neither was trained on. Nothing is promoted without --auto (or
+    FABPILOT_RETRAIN=auto).
 
     For example:
 

@@ -101,7 +101,7 @@ def wafer_map(
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a wafer-map model, judge it on lots held out, and register it in MLflow.
+    """Train a wafer-map model, judge it on held-out lots, and register it in MLflow.
 
     For example:
 

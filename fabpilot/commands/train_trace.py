@@ -47,10 +47,10 @@ def trace(
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model of sensor traces, judge it on folds of its own part, register it in MLflow.
+    """Train a model of sensor traces, judge it on runs left out, and register it in MLflow.
 
-    The figures are of runs left out: each group once where they are few (one lot at a time), else
-    folds of groups.
+    Virtual metrology is cross-validated by group (such as the lot); faults and risk are judged on
+    later runs than those learned from (docs/traces.md).
 
     For example:
 
