@@ -64,8 +64,8 @@ def frozen_holdout(contest: Contest, data: str | None = None) -> MapSet:
     holdout = part_of(maps, "holdout")
     if data is None and not _same(holdout, judged):
         raise DatasetError(
-            f"{named} does not hold the maps any more that version {judged.version} was judged on;"
-            " find the file of that time, or name data that neither model has seen with --data"
+            f"{named} no longer holds the maps that version {judged.version} was judged on;"
+            " use the file of that time, or name data that neither model has seen with --data"
         )
     return holdout
 

@@ -34,7 +34,7 @@ def auroc(known: npt.NDArray[np.floating[Any]], unknown: npt.NDArray[np.floating
     if not len(known) or not len(unknown):
         raise DatasetError(f"{len(known)} known and {len(unknown)} unknown maps: both are needed")
     if not (np.isfinite(known).all() and np.isfinite(unknown).all()):
-        raise DatasetError("a score is no number; the model has diverged")
+        raise DatasetError("a score is not a number; the model has diverged")
     scores = np.concatenate([known, unknown]).astype(np.float64)
     return area_under_curve(scores, np.arange(len(scores)) >= len(known)).value
 

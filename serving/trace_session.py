@@ -95,7 +95,7 @@ def open_trace_session(
     documents = _cards(path, data)
     if len(documents) != 1:
         raise ModelFileError(
-            f"{path.name} is no trace model of fabpilot's: it has no {METADATA_KEY} metadata;"
+            f"{path.name} is not a trace model of fabpilot: it has no {METADATA_KEY} metadata;"
             " make one with 'fabpilot train trace'"
         )
     card = decode_trace_card(documents[0])

@@ -53,7 +53,7 @@ def _password(name: str, from_stdin: bool) -> str:
     elif sys.stdin.isatty():
         password = getpass.getpass(f"Password of {name}: ")
         if getpass.getpass("Once more: ") != password:
-            raise ConfigError("these were two passwords; nothing was changed")
+            raise ConfigError("the two passwords differ; nothing was changed")
     else:
         raise ConfigError("there is no terminal to ask for a password: use --password-stdin")
     book.check_password(name, password)
