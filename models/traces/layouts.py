@@ -81,4 +81,4 @@ def load_traces(path: Path, part: str | None = None) -> TraceSet:
         if layout.matches(path):
             return layout.load(path, part)
     known = "; ".join(layout.looks_like for layout in LAYOUTS)
-    raise DatasetError(f"{path} has no layout that can be read; known are: {known}")
+    raise DatasetError(f"{path} has no layout that can be read. Known are: {known}")

@@ -361,7 +361,7 @@ def test_a_new_version_is_swapped_in_and_others_are_refused(tmp_path: Path) -> N
     good = path.read_bytes()
     for content, reason in (
         (good[: len(good) // 2], "cut off"),
-        (write_map_model(tmp_path / "map.onnx").read_bytes(), "no trace model"),
+        (write_map_model(tmp_path / "map.onnx").read_bytes(), "not a trace model"),
     ):
         path.write_bytes(content)
         assert not repository.refresh()
