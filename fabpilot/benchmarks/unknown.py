@@ -91,7 +91,7 @@ def measure_unknown(
     ]
     if len(names) < 2:
         raise DatasetError(
-            f"{learning.source}: {names} cannot be left out one at a time; at least two patterns"
+            f"{learning.source}: {names} cannot be held out one at a time; at least two patterns"
             " need maps in both parts"
         )
     found: dict[str, UnknownClass] = {}

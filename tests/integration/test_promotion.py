@@ -260,7 +260,7 @@ def test_data_that_cannot_be_had_or_are_others(registry: Registry, tmp_path: Pat
     others = npz(tmp_path / "others.npz", [wafer_grid(20, 20, 0.1, i) for i in range(100)])
     cases = {
         str(tmp_path / "gone.npz"): "name them with --data",
-        str(others): "any more",
+        str(others): "no longer holds the maps",
         "": "say",
     }
     for named, said in cases.items():
