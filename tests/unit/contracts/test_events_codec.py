@@ -23,6 +23,7 @@ from tests.factories import (
     novel_prediction,
     registered_virtual_metrology,
     sample_events,
+    trace_with_recipe_steps,
     trace_with_times,
     wafer_grid,
     wafer_map,
@@ -68,6 +69,17 @@ def test_sample_times_of_a_trace_are_optional_and_stay_readable() -> None:
     # What wrote before there were times, and what reads without knowing them.
     without = msgspec.structs.replace(event, times_ms=None)
     assert decode(message.headers, (GOLDEN / "fabpilot.trace.v1.msgpack").read_bytes()) == without
+
+
+def test_recipe_steps_of_a_trace_are_optional_and_stay_readable() -> None:
+    event = trace_with_recipe_steps()
+    message = encode(event)
+    golden = (GOLDEN / "fabpilot.trace.v1.recipe_steps.msgpack").read_bytes()
+    assert decode(message.headers, golden) == event
+    plain = json.loads(msgspec.json.encode(event))
+    jsonschema.validate(plain, json.loads(schema_files()["fabpilot.trace.v1.json"]))
+    old = (GOLDEN / "fabpilot.trace.v1.times.msgpack").read_bytes()
+    assert decode(message.headers, old) == trace_with_times()
 
 
 def test_novelty_of_a_prediction_is_optional_and_stays_readable() -> None:
