@@ -37,9 +37,8 @@ def mlflow_server(folder: Path, watched: dict[str, str]) -> Iterator[str]:
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
-    environment = Home(
-        folder, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", HOME=str(folder), **watched
-    ).environment
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = Home(folder, HOME=str(folder), **settings, **watched).environment
     with (folder / "server.log").open("wb") as said:
         server = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
         try:
@@ -82,8 +81,6 @@ def test_a_site_connects_to_what_its_settings_name(
         for name, arguments in words.items():
             port = str(metrics.get(name, 0))
             home = Home(tmp_path / "home", **settings, FABPILOT_METRICS_PORT=port)
-            # Our own code keeps MLflow quiet, without anybody's help.
-            del home.environment["MLFLOW_DISABLE_TELEMETRY"]
             service = stack.enter_context(Command(home, *arguments))
             stack.callback(service.stop)
         # The whole way was gone: the fab's wafers were scored and the console shows it.
