@@ -32,7 +32,8 @@ REPORTS = {
 # Looked at: they connect to what they are told to and to nothing else.
 SILENT = {
     "alembic", "argon2-cffi", "authlib", "fastapi", "jinja2", "joserfc", "kafka-python",
-    "matplotlib", "msgspec", "numpy", "onnx", "onnxscript", "pillow", "prometheus-client",
+    "matplotlib", "msgspec", "numpy", "onnx", "onnxscript",
+    "opentelemetry-exporter-otlp-proto-http", "opentelemetry-sdk", "pillow", "prometheus-client",
     "psycopg", "pyarrow", "pydantic", "pydantic-settings", "pyyaml", "requests", "rich",
     "scikit-learn", "scipy", "simpy", "sqlalchemy", "structlog", "torch", "torchvision", "typer",
     "uvicorn",
