@@ -199,7 +199,7 @@ class SpanMaker:
         self, output: Event, trace: str, parent: str, event: Event, start_ns: int, end_ns: int
     ) -> Iterator[Span]:
         if isinstance(output, Alert):
-            for wafer in output.affected:
+            for wafer in dict.fromkeys(output.affected):
                 theirs = trace_id(wafer)
                 if self._picks(theirs):
                     yield Span(
@@ -240,7 +240,7 @@ class SpanMaker:
         name = f"show {event.stream}"
         attributes = self._reading(record, start_ns) | self._saying(event)
         if isinstance(event, Alert):
-            for wafer in event.affected:
+            for wafer in dict.fromkeys(event.affected):
                 if self._picks(theirs := trace_id(wafer)):
                     yield Span(
                         name,

@@ -73,7 +73,9 @@ def _spans(body: bytes) -> Iterator[Got]:
                     span.end_time_unix_nano,
                     {item.key: _value(item.value) for item in span.attributes},
                     tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
-                    span.status.message if span.status.code == span.status.STATUS_CODE_ERROR else "",
+                    span.status.message
+                    if span.status.code == span.status.STATUS_CODE_ERROR
+                    else "",
                 )
 
 
