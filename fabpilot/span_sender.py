@@ -14,7 +14,7 @@ __all__ = ["Exporter", "SpanSender"]
 
 _log = structlog.get_logger(__name__)
 
-# Some three megabytes, and ten seconds of a busy site; more than that a collector that is away
+# Eleven megabytes (docs/tracing.md); more than that a collector that is away
 # shall not cost.
 _QUEUE = 8192
 # As OpenTelemetry's own batch processor sends at a time.
