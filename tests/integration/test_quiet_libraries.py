@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ SILENT = {
     "psycopg", "pyarrow", "pydantic", "pydantic-settings", "pyyaml", "requests", "rich",
     "scikit-learn", "scipy", "simpy", "sqlalchemy", "structlog", "torch", "torchvision", "typer",
     "uvicorn",
+}  # fmt: skip
+# Known to report, whoever brings them: none may come in unnoticed as a dependency of another.
+KNOWN = {
+    *REPORTS, "huggingface-hub", "bentoml", "chromadb", "comet-ml", "dagster", "dvc", "gradio",
+    "langchain", "langsmith", "lightning", "neptune", "posthog", "prefect", "pytorch-lightning",
+    "ray", "scarf-sdk", "segment-analytics-python", "sentry-sdk", "streamlit", "ultralytics",
+    "wandb",
 }  # fmt: skip
 # Images of others, and the settings that keep them from it.
 IMAGES: dict[str, dict[str, str]] = {
@@ -84,6 +92,11 @@ def test_every_dependency_was_looked_at() -> None:
         f"does it report home? Say so here, in contracts/quiet.py, docs/network.md: {new}"
     )
     assert requirements() >= REPORTS.keys() | SILENT, "no longer needed: take it out here"
+
+
+def test_nothing_known_to_report_came_with_something_else() -> None:
+    there = {str(found.metadata["Name"]).lower().replace("_", "-") for found in distributions()}
+    assert there & KNOWN <= REPORTS.keys() | {"huggingface-hub"}
 
 
 def test_each_that_reports_has_its_switch_in_processes_images_and_the_document() -> None:
