@@ -1,5 +1,6 @@
 """A collector in the test's own process: takes OTLP/HTTP, keeps the spans."""
 
+import gzip
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ class Got:
 
     Attributes:
         service: who sent it.
+        resource: what else they say of themselves.
         links: (trace id, span id).
         error: its status message, if its status is an error.
     """
@@ -35,6 +37,7 @@ class Got:
     attributes: dict[str, Any]
     links: tuple[tuple[str, str], ...]
     error: str
+    resource: dict[str, Any]
 
 
 @dataclass
@@ -76,6 +79,7 @@ def _spans(body: bytes) -> Iterator[Got]:
                     span.status.message
                     if span.status.code == span.status.STATUS_CODE_ERROR
                     else "",
+                    of,
                 )
 
 
@@ -87,6 +91,8 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers["content-encoding"] == "gzip":
+                body = gzip.decompress(body)
             receiver.paths.add(self.path)
             receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
             if receiver.status == 200:

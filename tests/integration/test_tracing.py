@@ -1,18 +1,21 @@
 """One wafer's way is one trace, whoever tells of it, however often, and whoever listens."""
 
+import json
 import shutil
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from contracts.codec import encode
 from contracts.events import Alert, Event, WaferMap
-from contracts.ids import trace_id
+from contracts.ids import span_id, trace_id
 from contracts.topics import Stream, topic_name
 from fab_sim import load_scenario
 from fabpilot.controller import Controller
@@ -78,6 +81,17 @@ def says(spans: Sequence[Got]) -> set[tuple[str, str]]:
     return {(span.service, span.name) for span in spans}
 
 
+def acknowledge(port: int, alert_id: str) -> None:
+    """As a person does, through the console's API."""
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/v1/alerts/{alert_id}/decisions",
+        json.dumps({"decision": "acknowledge", "by": "kim", "comment": "seen"}).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(asked, timeout=20):
+        pass
+
+
 @pytest.mark.slow
 def test_one_wafer_is_one_connected_trace_from_the_fab_to_the_alert(tmp_path: Path) -> None:
     model, secret = write_model(tmp_path / "m.onnx"), tmp_path / "headers"
@@ -88,7 +102,7 @@ def test_one_wafer_is_one_connected_trace_from_the_fab_to_the_alert(tmp_path: Pa
             tmp_path / "home",
             FABPILOT_OTLP_ENDPOINT=receiver.url,
             FABPILOT_OTLP_HEADERS_FILE=str(secret),
-            OTEL_EXPORTER_OTLP_COMPRESSION="none",
+            OTEL_EXPORTER_OTLP_COMPRESSION="gzip",
             OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=test",
             **watching(watched),
         )
@@ -99,6 +113,8 @@ def test_one_wafer_is_one_connected_trace_from_the_fab_to_the_alert(tmp_path: Pa
         with Command(home, "console", "--port", str(port)) as console:
             until(lambda: {span.service for span in receiver.spans} >= {"console"}, "the console")
             until(lambda: shown(receiver.spans), "all alerts on the console")
+            acknowledged = next(s for s in receiver.spans if s.name == "decide alerts")
+            acknowledge(port, acknowledged.attributes["fabpilot.alert"])
             # What is in the queue is sent on the way out, at once.
             assert console.stop() == 0
     spans = receiver.spans
@@ -144,6 +160,13 @@ def test_one_wafer_is_one_connected_trace_from_the_fab_to_the_alert(tmp_path: Pa
     # The alert's own trace leads there and back.
     alert = one["controller", "alert"]
     assert any(s.name == "decide alerts" for s in receiver.trace(alert.links[0][0]))
+    # So does what a person did, in the alert's trace.
+    (decided,) = [span for span in spans if span.name == "send alerts"]
+    assert (decided.service, decided.trace) == ("console", acknowledged.trace)
+    assert decided.attributes["fabpilot.decision"] == "acknowledged"
+    assert "kim" not in str(spans)
+    assert {s.resource["deployment.environment.name"] for s in spans} == {"test"}
+    assert all(header["content-encoding"] == "gzip" for header in receiver.headers)
     assert receiver.paths == {"/v1/traces"}
     assert all(h["authorization"] == "Bearer open-sesame" for h in receiver.headers)
     # And nobody else was spoken to.
@@ -207,6 +230,8 @@ def test_what_is_processed_again_has_the_same_spans_again(tmp_path: Path) -> Non
     settings = Settings(home=tmp_path)
     log = open_site_log(settings, "kr1")
     log.append([encode(wafer_map(number)) for number in range(40)])
+    lost = encode(wafer_map(99))
+    log.append([msgspec.structs.replace(lost, value=b"\xc1junk")])
     topics = [topic_name("kr1", Stream.WAFER_MAPS)]
     runs = []
     for group in ("first", "again"):
@@ -217,7 +242,10 @@ def test_what_is_processed_again_has_the_same_spans_again(tmp_path: Path) -> Non
     log.close()
     first, again = runs
     assert first.told() == again.told()
-    assert len(first.spans) == len(first.told()) == 40
+    assert len(first.spans) == len(first.told()) == 41
+    (refused,) = [span for span in first.spans if span.error]
+    assert refused.trace_id == trace_id(wafer_map(99).substrate_id)
+    assert (refused.name, refused.parent_id) == ("refuse wafer_maps", span_id("map-99"))
 
 
 def test_a_controller_that_dies_tells_nothing_twice(tmp_path: Path) -> None:
