@@ -172,6 +172,21 @@ def test_one_wafer_is_one_distributed_trace() -> None:
     assert trace_id("fabpilot.wafer_map.v1") != trace_id("fabpilot.alert.v1")
 
 
+def test_the_life_of_an_alert_and_of_an_action_is_one_trace_each() -> None:
+    def trace_id(ce_type: str, **changes: object) -> bytes:
+        event = msgspec.structs.replace(SAMPLES[ce_type], event_id="another", **changes)
+        return dict(encode(event).headers)["traceparent"].split(b"-")[1]
+
+    alert = trace_id("fabpilot.alert.v1", alert_id="a", revision=1)
+    assert trace_id("fabpilot.alert.v1", alert_id="a", revision=2) == alert
+    assert trace_id("fabpilot.alert_decision.v1", alert_id="a") == alert
+    assert trace_id("fabpilot.alert.v1", alert_id="b", revision=1) != alert
+    # Not of the alert: what run-to-run proposes has none, and a thread lives for years.
+    action = trace_id("fabpilot.action.v1", alert_id="a", action_id="x")
+    assert action != alert
+    assert trace_id("fabpilot.action_effect.v1", alert_id="a", action_id="x") == action
+
+
 def test_unknown_or_missing_type_is_refused() -> None:
     value = encode(wafer_map()).value
     with pytest.raises(UnknownTypeError, match="no ce_type"):
