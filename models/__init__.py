@@ -1,6 +1,6 @@
 """Data sets, networks, training, evaluation, export, registry. The only place torch is imported.
 
-Import from the modules; `data`, `splits`, `evaluate` and `options` do so without torch.
+Import from the modules. `data`, `map_files`, `splits`, `evaluate` and `options` need no torch.
 """
 
 import os

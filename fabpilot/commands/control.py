@@ -21,7 +21,7 @@ __all__ = ["register"]
 def control(
     site: SiteOption = None,
     until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="Stop when everything is taken in.")
+        bool, typer.Option("--until-idle", help="Stop when everything on the log is processed.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -66,7 +66,10 @@ def process(
     site: SiteOption = None,
     group: Annotated[
         str | None,
-        typer.Option("--group", help="Consumer group, to process everything once more beside."),
+        typer.Option(
+            "--group",
+            help="Consumer group; a new name processes everything again, beside the usual group.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -76,13 +79,13 @@ def process(
         Device | None, typer.Option("--device", help="Where the model runs (FABPILOT_DEVICE).")
     ] = None,
     batch: Annotated[
-        int, typer.Option("--batch", min=1, max=4096, help="Records handled at a time, at most.")
+        int, typer.Option("--batch", min=1, max=4096, help="Most records handled at a time.")
     ] = 128,
     start: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="Where a new group begins: a time (UTC unless it says otherwise), 'beginning',"
+            help="Where a new group begins: a time (UTC if no zone is given), 'beginning',"
             " 'end', or PARTITION:OFFSET,... Needs --group.",
         ),
     ] = None,
@@ -91,7 +94,9 @@ def process(
     ] = False,
     ready: Annotated[
         Path | None,
-        typer.Option("--ready", help="Make this file once the model is loaded (for supervisors)."),
+        typer.Option(
+            "--ready", help="Create this file once the model is loaded (for supervisors)."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

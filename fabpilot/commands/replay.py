@@ -50,11 +50,11 @@ class ReplayReport(msgspec.Struct, frozen=True):
 def replay(
     path: Annotated[Path, typer.Argument(help="A .npz file of wafer maps.", metavar="PATH")],
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only the first so many maps.")
+        int | None, typer.Option("--limit", min=1, help="Only this many maps, from the first on.")
     ] = None,
     site: SiteOption = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Publish maps that were replayed before once more.")
+        bool, typer.Option("--again", help="Publish maps again that were replayed before.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -11,7 +11,7 @@ from contracts.arrays import Array
 from contracts.errors import DataError, ModelFileError
 from contracts.events import Trace, TraceJudgement, VirtualMetrology
 from contracts.trace_threads import find_thread
-from models.traces.auc import area_under_curve
+from models.auc import area_under_curve
 from models.traces.data import TraceSet
 from models.traces.tasks import task_named
 from serving.device import Device
@@ -406,7 +406,7 @@ def test_a_new_version_is_swapped_in_and_others_are_refused(tmp_path: Path) -> N
     good = path.read_bytes()
     for content, reason in (
         (good[: len(good) // 2], "cut off"),
-        (write_map_model(tmp_path / "map.onnx").read_bytes(), "no trace model"),
+        (write_map_model(tmp_path / "map.onnx").read_bytes(), "not a trace model"),
     ):
         path.write_bytes(content)
         assert not repository.refresh()
