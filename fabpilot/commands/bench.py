@@ -26,6 +26,7 @@ from fabpilot.commands.bench_run_to_run import run_to_run
 from fabpilot.commands.bench_served import served
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.bench_traces import traces
+from fabpilot.commands.bench_tracing import tracing
 from fabpilot.commands.bench_unknown import unknown
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
@@ -188,5 +189,6 @@ def register(app: typer.Typer) -> None:
     bench.command("monitors")(monitors)
     bench.command("console")(console)
     bench.command("fuzz")(fuzz)
+    bench.command("tracing")(tracing)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")

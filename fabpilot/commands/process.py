@@ -22,6 +22,7 @@ from fabpilot.output import err, progress_bar, report
 from fabpilot.replay_from import parse_start, start_offsets
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
+from fabpilot.tracing import tracing
 from fabpilot.wiring import (
     group_name,
     open_repository,
@@ -151,6 +152,9 @@ def process(
             if not log.start_group(group, offsets):
                 err.print(f"group {group!r} has begun already and goes on where it stopped")
         metrics = ProcessorMetrics(monitor, group, site)
+        told = stack.enter_context(
+            tracing(settings, "processor", monitor.registry, site=site, group=group)
+        )
         ModelMetrics(monitor, repository, settings.device)
         monitor.look(lambda: metrics.look(log, group, topics))
         backlog = _behind(log, group, topics) if until_idle else None
@@ -179,6 +183,7 @@ def process(
                 on_progress=on_progress,
                 on_settled=metrics.settled,
                 on_turn=metrics.turned,
+                on_handled=told.handled if told else None,
             )
         serving = repository.current()
         report(

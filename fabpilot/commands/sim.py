@@ -23,6 +23,7 @@ from fabpilot.monitor import Monitor
 from fabpilot.output import progress_bar, report
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
+from fabpilot.tracing import tracing
 from fabpilot.truth_files import TruthFiles
 from fabpilot.wiring import open_site_log
 
@@ -138,6 +139,7 @@ def _run_live(
     metrics = FabMetrics(monitor)
     with (
         monitor.serve(),
+        tracing(settings, "fab", monitor.registry, site=", ".join(sites)) as told,
         progress_bar(f"fab {', '.join(sites)}", wafers and wafers * len(sites)) as bar,
     ):
 
@@ -145,7 +147,13 @@ def _run_live(
             log = open_site_log(settings, site, stop, wait=True)
             try:
                 runner = FabRunner(
-                    scenario, log, site=site, seed=seed, folder=settings.home, start_ms=start_ms
+                    scenario,
+                    log,
+                    site=site,
+                    seed=seed,
+                    folder=settings.home,
+                    start_ms=start_ms,
+                    on_sent=told.sent if told else None,
                 )
 
                 def show(count: int) -> None:
