@@ -104,7 +104,7 @@ def test_auroc_is_that_of_scikit_learn_with_ties(known: list[int], unknown: list
 def test_auroc_needs_both_sides_and_numbers() -> None:
     with pytest.raises(DatasetError, match="0 known"):
         auroc(np.empty(0), np.ones(3))
-    with pytest.raises(DatasetError, match="no number"):
+    with pytest.raises(DatasetError, match="not a number"):
         auroc(np.array([np.nan]), np.ones(3))
 
 
