@@ -3,21 +3,24 @@
     python -m bench.soak --hours 24 --model m.onnx --json
     python -m bench.soak --hours 9 --hour-s 10
 
-A fab, two processors, a controller with its standby and a console work on an Apache Kafka and a
-PostgreSQL of their own. In every simulated hour, at a random moment of it, one of these eight
-processes gets SIGKILL and is started again as Compose would; in every eight hours each of them has
-its turn. In the end every wafer must have exactly one prediction, every revision of an alert and
-every stage of an action must be on the log once, the console must show those alerts, the fab's
-streams must be byte for byte those of a fab that nothing happened to, the excursions that are
-found without kills must be found, and the memory of each of our processes must be what it was
-after warm-up (10 % more at most). Prints one JSON object and exits with 1 if that does not hold.
+A fab, two processors, a controller with its standby and a console work on an Apache Kafka, a
+PostgreSQL and an MLflow of their own. In every simulated hour, at a random moment of it, one of
+these nine gets SIGKILL and is started again as Compose would; in every nine hours each of them has
+its turn. MLflow stays away until a processor has been killed as well and serves again, and comes
+back to a promotion (bench/soak_registry.py).
+
+In the end every wafer must have exactly one prediction, every revision of an alert and every stage
+of an action must be on the log once, the console must show those alerts, the fab's streams must be
+byte for byte those of a fab that nothing happened to, the excursions that are found without kills
+must be found, and the memory of each of our processes must be what it was after warm-up (10 % more
+at most). Processors must have served the last good model while there was no registry, and each
+promoted one within 10 s. Prints one JSON object and exits with 1 if that does not hold.
 """
 
 import argparse
 import json
 import os
 import random
-import socket
 import sys
 import tempfile
 import time
@@ -33,8 +36,9 @@ from bench.fleet import model_option
 from bench.soak_calm import SITE, START_MS, Calm, calm_run
 from bench.soak_log import Decisions, FabClock, decisions, fab_digest
 from bench.soak_memory import Memory, Sample, ServiceMemory, judge
+from bench.soak_registry import Answers, ModelServer, Outage, Registry, register_two
 from bench.soak_services import Broker, Command, Database, Service, Supervisor
-from bench.stream_watch import Audit, Watch, audit, wait_until
+from bench.stream_watch import Audit, audit, wait_until
 from contracts.topics import Stream, topic_name
 from fabpilot.judge import judge_alerts
 from fabpilot.output import err, progress_bar, report
@@ -42,7 +46,7 @@ from fabpilot.wiring import site_topics
 from streaming.open import open_log
 from tests.command_line import Home
 from tests.kafka_server import KafkaCluster
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, free_port
 
 # Nothing stands still for longer, unless something is wrong.
 _PATIENCE_S = 300.0
@@ -60,6 +64,7 @@ class Soak:
         home: of the commands.
         cluster: a Kafka that runs.
         server: a PostgreSQL that runs.
+        mlflow: that runs, with two versions of the model.
         options: of the command line.
         calm: what it would be without kills; the fab ends with the same wafer.
     """
@@ -69,33 +74,37 @@ class Soak:
         home: Home,
         cluster: KafkaCluster,
         server: PostgresServer,
+        mlflow: ModelServer,
         options: argparse.Namespace,
         calm: Calm,
     ) -> None:
         self._hours, self._wafers, self._last_h = options.hours, calm.wafers, calm.last_h
         url = home.environment["FABPILOT_LOG"]
-        model = model_option(options.model, home.folder)
         fab = ["sim", "run", "--scenario", options.scenario]
         fab += ["--seed", str(options.seed), "--wafers", str(calm.wafers)]
         fab += ["--speed", str(3600 / options.hour_s)]
-        self._port = _free_port()
+        self._port = free_port()
         self._home = home
         self._rng = random.Random(options.seed)
         self.clock = FabClock(url, SITE, START_MS)
-        self._answers = Watch(url, topic_name(SITE, Stream.PREDICTIONS))
+        self._answers = Answers(url, topic_name(SITE, Stream.PREDICTIONS))
+        ports = {name: free_port() for name in ("processor-1", "processor-2")}
         commands = [
-            Command("processor-1", home, ["process", *model], ends=False),
-            Command("processor-2", home, ["process", *model], ends=False),
+            *(
+                Command(name, home.but(FABPILOT_METRICS_PORT=str(port)), ["process"], ends=False)
+                for name, port in ports.items()
+            ),
             Command("controller-1", home, ["control"], ends=False),
             Command("controller-2", home, ["control"], ends=False),
             Command("console", home, ["console", "--port", str(self._port)], ends=False),
             Command("fab", home, fab, ends=True),
         ]
         self.commands = {one.name: one for one in commands}
-        servers: list[Service] = [Broker(cluster), Database(server)]
+        servers: list[Service] = [Broker(cluster), Database(server), mlflow]
         self.supervisor = Supervisor(
             [*servers, *commands], running=[server.name for server in servers]
         )
+        self.registry = Registry(mlflow, self.supervisor, ports, self._answers)
         self.memory = Memory(
             lambda: {name: one.pid for name, one in self.supervisor.services.items()},
             lambda: self.clock.hour,
@@ -114,14 +123,18 @@ class Soak:
         fab = self.supervisor.services["fab"]
         moved_at, before = time.monotonic(), (0.0, 0)
         with progress_bar("soak, hours", self._hours) as bar:
-            while not fab.finished or self._answers.count < self._wafers:
+            while not (
+                fab.finished and self._answers.count >= self._wafers and self.registry.settled
+            ):
                 self.supervisor.look()
                 self._look_at_the_console()
                 hour = self.clock.hour
-                if plan and hour >= plan[0][0]:
+                self.registry.look(hour, last=not plan)
+                if plan and hour >= plan[0][0] and not self.registry.busy:
                     _, name = plan.pop(0)
                     self.killed.append((round(hour, 2), name))
                     self.supervisor.kill(name)
+                    self.registry.killed(name, hour)
                     err.print(f"hour {hour:.1f} of {self._hours}: {name} killed")
                 bar.update(bar.tasks[0].id, completed=hour)
                 now = (hour, self._answers.count)
@@ -176,6 +189,9 @@ class Soak:
         while len(names) < self._hours:
             turn = list(self.supervisor.services)
             self._rng.shuffle(turn)
+            # Who is started while there is no registry begins with the model that served last.
+            turn.remove("processor-1")
+            turn.insert(turn.index("mlflow") + 1, "processor-1")
             names += turn
         # The last one before the fab has ended.
         return [
@@ -199,12 +215,6 @@ class Soak:
             return json.load(answer)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Outcome(msgspec.Struct, frozen=True):
     """What the disturbed run left.
 
@@ -213,6 +223,7 @@ class Outcome(msgspec.Struct, frozen=True):
         fab: count and digest of each of the fab's streams.
         shown: alerts on the console in the end.
         killed: the hour, and who.
+        outages: times without the registry.
         problem: why it came to no end, '' if it did.
         codes: exit codes of those who were told to end.
     """
@@ -222,6 +233,7 @@ class Outcome(msgspec.Struct, frozen=True):
     decisions: Decisions
     shown: set[str]
     killed: list[tuple[float, str]]
+    outages: list[Outage]
     samples: dict[str, list[Sample]]
     ended_by_itself: dict[str, int]
     looks: dict[str, int]
@@ -233,20 +245,26 @@ class Outcome(msgspec.Struct, frozen=True):
 def hard_run(folder: Path, options: argparse.Namespace, calm: Calm) -> Outcome:
     """The hours with their kills, on servers of their own."""
     cluster, server = KafkaCluster(folder / "kafka"), PostgresServer()
+    mlflow: ModelServer | None = None
     try:
         cluster.start()
         server.start()
+        mlflow = ModelServer(folder / "mlflow", server.url(server.create_database()))
         home = Home(
             folder,
-            FABPILOTSITE=SITE,
+            FABPILOT_SITE=SITE,
             FABPILOT_LOG=f"kafka://{cluster.brokers}",
             FABPILOT_DATABASE=server.url(server.create_database()),
+            FABPILOT_MLFLOW=mlflow.url,
             # As in Compose.
             OMP_NUM_THREADS="1",
         )
         with closing(open_log(home.environment["FABPILOT_LOG"])) as log:
             log.create_topics(site_topics(SITE))
-        one = Soak(home, cluster, server, options, calm)
+        mlflow.start()
+        mlflow.wait()
+        register_two(mlflow.url, Path(model_option(options.model, folder)[1]), folder)
+        one = Soak(home, cluster, server, mlflow, options, calm)
         problem, codes, shown = "", {}, set[str]()
         began = time.monotonic()
         try:
@@ -267,6 +285,7 @@ def hard_run(folder: Path, options: argparse.Namespace, calm: Calm) -> Outcome:
                     decisions=made,
                     shown=shown,
                     killed=one.killed,
+                    outages=one.registry.outages,
                     samples=one.memory.samples,
                     ended_by_itself=one.supervisor.ended_by_itself,
                     looks=dict(one.looks),
@@ -277,6 +296,8 @@ def hard_run(folder: Path, options: argparse.Namespace, calm: Calm) -> Outcome:
         finally:
             one.close()
     finally:
+        if mlflow is not None:
+            mlflow.kill()
         cluster.stop()
         server.close()
 
@@ -299,6 +320,9 @@ def compare(calm: Calm, hard: Outcome, options: argparse.Namespace) -> dict[str,
         "excursions_found": named >= named_calm,
         "console_shows_all": hard.shown == set(made.alerts),
         "memory_flat": all(name in memory and memory[name].flat for name in _OURS),
+        # Nine hours have each of the services once.
+        "model_followed": bool(hard.outages) and all(one.good for one in hard.outages),
+        "worked_without_registry": any(one.predictions for one in hard.outages),
         "ended_well": not hard.problem and not any(hard.codes.values()),
         "all_killed": len(hard.killed) == options.hours,
     }
@@ -308,6 +332,7 @@ def compare(calm: Calm, hard: Outcome, options: argparse.Namespace) -> dict[str,
         "kills": len(hard.killed),
         "killed": dict(Counter(name for _, name in hard.killed)),
         "killed_at": hard.killed,
+        "outages_of_the_registry": msgspec.to_builtins(hard.outages),
         "alerts": len(made.alerts),
         "alert_revisions": made.revisions,
         "actions": made.actions,

@@ -149,6 +149,7 @@ class Supervisor:
         self.services = {service.name: service for service in services}
         self._down_since: dict[str, float] = {}
         self._killed: set[str] = set()
+        self._held: set[str] = set()
         self.ended_by_itself: dict[str, int] = {}
         for service in services:
             if service.name not in running:
@@ -159,6 +160,14 @@ class Supervisor:
         self._killed.add(name)
         self.services[name].kill()
 
+    def hold(self, name: str) -> None:
+        """Do not start a service again before `release`, as if its machine were gone."""
+        self._held.add(name)
+
+    def release(self, name: str) -> None:
+        """Start it again."""
+        self._held.discard(name)
+
     def look(self) -> None:
         """Start again what has ended long enough ago.
 
@@ -166,7 +175,7 @@ class Supervisor:
             RuntimeError: a service ends by itself again and again.
         """
         for name, service in self.services.items():
-            if service.pid or service.finished:
+            if service.pid or service.finished or name in self._held:
                 continue
             since = self._down_since.setdefault(name, time.monotonic())
             if time.monotonic() - since < _BACKOFF_S:

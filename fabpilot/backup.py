@@ -5,8 +5,8 @@ The embedded log, the database and MLflow's store are copied as they were at one
 on from it as from a crash: nothing lost, nothing twice. The artifacts of models are copied after
 the registry that names them; they are written once and never changed.
 
-A database on PostgreSQL is dumped with its own `pg_dump`, in one transaction. Kafka is not in
-here: its brokers replicate, and have tools of their own (docs/deploy.md).
+A database on PostgreSQL is dumped with its own `pg_dump`, in one transaction, and so is that of an
+MLflow server (`fabpilot.backup_registry`). Kafka is not in here (docs/decisions/0022).
 
 The file is a tar of flat names with `manifest.json` first, which says what each part is, how large
 and with which SHA-256. Restoring checks all of it before the first byte is written, and never
@@ -15,10 +15,9 @@ overwrites.
 
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +33,13 @@ from fabpilot.backup_file import (
     extract,
     open_backup,
     write_backup,
+)
+from fabpilot.backup_registry import (
+    check_artifacts,
+    check_empty_database,
+    empty_database,
+    registry_places,
+    relocate,
 )
 from fabpilot.postgres_tools import dump_database, restore_database
 from fabpilot.settings import Settings
@@ -92,11 +98,13 @@ def _back_up(settings: Settings, target: Path, on_progress: OnProgress | None) -
             f"{target} is there already; name a new file, backups are never overwritten"
         )
     where = _Places(settings)
-    if not where.sqlite and where.postgres is None:
+    if not where.sqlite and where.postgres is None and where.registry is None:
         raise ConfigError(
             f"there is nothing to back up in {settings.home}; is FABPILOT_HOME the one that the"
             " other processes have?"
         )
+    if where.registry is not None:
+        check_artifacts(where.registry, where.artifacts)
     target.parent.mkdir(parents=True, exist_ok=True)
     _check_room(target.parent, 2 * where.bytes())
     total = where.bytes()
@@ -118,6 +126,9 @@ def _back_up(settings: Settings, target: Path, on_progress: OnProgress | None) -
         if where.postgres is not None:
             dump_database(where.postgres, folder / "postgres")
             found.append(("postgres", "", folder / "postgres"))
+        if where.registry is not None:
+            dump_database(where.registry, folder / "registry")
+            found.append(("registry", "", folder / "registry"))
         # 2. What they refer to.
         found += where.files()
         # 3. One file.
@@ -153,6 +164,9 @@ def _restore(settings: Settings, path: Path, on_progress: OnProgress | None) -> 
     with open_backup(path) as (tar, manifest):
         targets = {part.name: where.target(part, manifest) for part in manifest.parts}
         _check_empty(targets.values())
+        for part in manifest.parts:
+            if (database := where.database(part)) is not None:
+                check_empty_database(database)
         total = sum(part.bytes for part in manifest.parts)
         _check_room(settings.home, total)
         done = 0
@@ -175,13 +189,15 @@ def _restore(settings: Settings, path: Path, on_progress: OnProgress | None) -> 
                 extract(tar, part, folder / part.name, step)
             mlflow = next((p for p in manifest.parts if p.kind == "mlflow"), None)
             if mlflow is not None and manifest.artifacts:
-                _relocate(folder / mlflow.name, manifest.artifacts, where.artifacts)
-            with _all_or_nothing() as moved:
+                relocate(folder / mlflow.name, manifest.artifacts, where.artifacts)
+            with _all_or_nothing() as (moved, filled):
                 for part in sorted(manifest.parts, key=lambda part: part.kind == "log"):
                     place = targets[part.name]
                     if place is None:
-                        assert where.postgres is not None
-                        restore_database(where.postgres, folder / part.name)
+                        database = where.database(part)
+                        assert database is not None
+                        restore_database(database, folder / part.name)
+                        filled.append(database)
                     else:
                         moved.append(place)
                         place.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +211,8 @@ class _Places:
     Attributes:
         sqlite: kind to the SQLite files that exist.
         postgres: the database, if it is on PostgreSQL, with its password.
-        artifacts: folder of MLflow's artifacts, beside its SQLite file.
+        registry: database of an MLflow server, with its password, if the settings name it.
+        artifacts: folder of MLflow's artifacts: beside its SQLite file, or the server's.
         missing: what cannot be in a backup, and why.
     """
 
@@ -203,6 +220,7 @@ class _Places:
         self._home = settings.home.absolute()
         self.missing: list[str] = []
         self.postgres: URL | None = None
+        self.registry: URL | None = None
         self._files: dict[Kind, Path] = {}
         scheme, _, rest = settings.log_url.partition(":")
         if scheme == "embedded":
@@ -221,15 +239,20 @@ class _Places:
             self._files["mlflow"] = Path(make_url(mlflow).database or "").absolute()
             self.artifacts = self._files["mlflow"].parent / "artifacts"
         else:
-            self.missing.append(
-                f"the registry: {_without_password(mlflow)} keeps it (docs/deploy.md)"
-            )
+            server = registry_places(settings)
+            if server is None:
+                self.missing.append(
+                    f"the registry: {_without_password(mlflow)} keeps it; set"
+                    " FABPILOT_MLFLOW_DATABASE and FABPILOT_MLFLOW_ARTIFACTS (docs/deploy.md)"
+                )
+            else:
+                self.registry, self.artifacts = server
         self.sqlite = {kind: path for kind, path in self._files.items() if path.is_file()}
 
     def files(self) -> list[tuple[Kind, str, Path]]:
         """Artifacts, and what else the home has: kind, path below its folder, file."""
         found: list[tuple[Kind, str, Path]] = []
-        if self.artifacts.is_dir() and "mlflow" in self._files:
+        if self.artifacts.is_dir() and ("mlflow" in self._files or self.registry is not None):
             found += [
                 ("artifact", path.relative_to(self.artifacts).as_posix(), path)
                 for path in sorted(self.artifacts.rglob("*"))
@@ -265,6 +288,14 @@ class _Places:
                     "the backup has a PostgreSQL database: name an empty one in FABPILOT_DATABASE"
                 )
             return None
+        if part.kind == "registry":
+            if self.registry is None:
+                raise ConfigError(
+                    "the backup has the registry of an MLflow server: name an empty database in"
+                    " FABPILOT_MLFLOW_DATABASE and a folder in FABPILOT_MLFLOW_ARTIFACTS, and its"
+                    " address in FABPILOT_MLFLOW"
+                )
+            return None
         place = self._files.get(part.kind)
         if place is None:
             raise ConfigError(
@@ -272,6 +303,10 @@ class _Places:
                 f" server for it: unset FABPILOT_{part.kind.upper()}"
             )
         return place
+
+    def database(self, part: Part) -> URL | None:
+        """The database a dump goes into; None for a file."""
+        return {"postgres": self.postgres, "registry": self.registry}.get(part.kind)
 
 
 def _below(folder: Path, part: Part) -> Path:
@@ -300,14 +335,17 @@ def _disk_errors(what: str, place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _all_or_nothing() -> Iterator[list[Path]]:
-    """Takes the places that were filled; they are empty again if the rest cannot be."""
-    filled: list[Path] = []
+def _all_or_nothing() -> Iterator[tuple[list[Path], list[URL]]]:
+    """Takes files and databases that were filled; they are empty again if the rest cannot be."""
+    files: list[Path] = []
+    databases: list[URL] = []
     try:
-        yield filled
+        yield files, databases
     except BaseException:
-        for place in filled:
+        for place in files:
             place.unlink(missing_ok=True)
+        for database in databases:
+            empty_database(database)
         raise
 
 
@@ -338,28 +376,6 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _relocate(mlflow: Path, old: str, new: Path) -> None:
-    """Have a copy of MLflow's store look for its artifacts where they are now."""
-    before, after = Path(old).as_uri(), new.as_uri()
-    if before == after:
-        return
-    columns = (
-        ("runs", "artifact_uri"),
-        ("experiments", "artifact_location"),
-        ("model_versions", "source"),
-        ("model_versions", "storage_location"),
-        ("logged_models", "artifact_location"),
-    )
-    with closing(sqlite3.connect(mlflow)) as connection:
-        for table, column in columns:
-            connection.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?)"  # noqa: S608
-                f" WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                (after, len(before) + 1, before, len(before) + 1, before + "/"),
-            )
-        connection.commit()
 
 
 def _reported(path: Path, manifest: Manifest) -> BackupReport:

@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 FORMAT = "fabpilot-backup"
-VERSION = 1
+VERSION = 2
 _MANIFEST = "manifest.json"
 # A manifest names some hundred artifacts of models; this is for a million.
 _MAX_MANIFEST = 256 * 1024 * 1024
 _CHUNK = 4 * 1024 * 1024
 
-Kind = Literal["log", "database", "postgres", "mlflow", "artifact", "home"]
+Kind = Literal["log", "database", "postgres", "mlflow", "registry", "artifact", "home"]
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,7 +99,11 @@ def write_backup(
         artifacts: folder the registry has its artifacts in; '' if there are none.
         missing: what is left out, and why.
         step: see `Step`.
+
+    Raises:
+        ConfigError: a file changed meanwhile.
     """
+    before = [_state(file) for _, _, file in found]
     parts = tuple(
         Part(f"{number:06d}", kind, path, file.stat().st_size, _sha256(file))
         for number, (kind, path, file) in enumerate(found)
@@ -121,9 +125,12 @@ def write_backup(
     ):
         content = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         tar.addfile(_header(_MANIFEST, len(content)), BytesIO(content))
-        for part, (_, _, file) in zip(parts, found, strict=True):
+        for part, (_, _, file), state in zip(parts, found, before, strict=True):
             with file.open("rb") as source:
                 tar.addfile(_header(part.name, part.bytes), source)
+            # Somebody may be writing it: a digest of something else would be found at the restore.
+            if _state(file) != state:
+                raise ConfigError(f"{file} changed while it was copied; make the backup again")
             step(part.bytes)
         tar.close()
         raw.flush()
@@ -136,6 +143,12 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
     info.size = size
     info.mode = 0o600
     return info
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Changes when a file is written to."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _sha256(path: Path) -> str:

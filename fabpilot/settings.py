@@ -113,6 +113,19 @@ class Settings(BaseSettings):
     mlflow_password_file: Path | None = Field(
         default=None, description="File with the password of FABPILOT_MLFLOW_USER."
     )
+    mlflow_database: str = Field(
+        default="",
+        description="SQLAlchemy URL of an MLflow server's own database on PostgreSQL, for 'fabpilot"
+        " backup' and 'restore'; with FABPILOT_MLFLOW_ARTIFACTS.",
+    )
+    mlflow_database_password_file: Path | None = Field(
+        default=None, description="File with the password for FABPILOT_MLFLOW_DATABASE."
+    )
+    mlflow_artifacts: Path | None = Field(
+        default=None,
+        description="Folder in which the MLflow server keeps artifacts (--artifacts-destination),"
+        " for 'fabpilot backup' and 'restore'.",
+    )
     model: str = Field(
         default="models:/wafer-map@champion",
         description="The model that scores wafer maps: models:/NAME@ALIAS, models:/NAME/VERSION"

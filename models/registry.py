@@ -60,6 +60,8 @@ TAG_PROMOTION, TAG_ROLLBACK = "fabpilot.promotion", "fabpilot.rollback"
 _MODEL_FILE = "model.onnx"
 # A server that is down is reported in seconds, not after MLflow's own four minutes of retries.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+# The end of a run on a server would be told on standard output, where --json has its one object.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ class Home:
             **settings,
         }
 
+    def but(self, **settings: str) -> "Home":
+        """The same home with other settings."""
+        return Home(self.folder, **{**self.environment, **settings})
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a command and do not wait for it."""
         return subprocess.Popen(

@@ -21,8 +21,9 @@ def backup(
 ) -> None:
     """Copy log, database, registry and models into one file, while everything runs.
 
-    All are copied as they were at one moment. The file has hashes of passwords and the fab's data:
-    it is readable by its owner alone.
+    All are copied as they were at one moment; of a registry on an MLflow server first its database
+    (FABPILOT_MLFLOW_DATABASE), then its files (FABPILOT_MLFLOW_ARTIFACTS). Kafka is not in it. The
+    file has hashes of passwords and the fab's data: it is readable by its owner alone.
 
     For example:
 

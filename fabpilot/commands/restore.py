@@ -18,7 +18,7 @@ def restore(
     file: Annotated[Path, typer.Argument(help="The backup file.", metavar="FILE")],
     as_json: JsonOption = False,
 ) -> None:
-    """Put back what a backup holds, into an empty home (and an empty PostgreSQL database).
+    """Put back what a backup holds, into an empty home (and empty PostgreSQL databases).
 
     The file is read and checked whole before anything is written; nothing is overwritten.
 

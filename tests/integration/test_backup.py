@@ -6,19 +6,25 @@ import os
 import shutil
 import sqlite3
 import tarfile
+from collections.abc import Callable
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import pytest
 import sqlalchemy as sa
+from mlflow import MlflowClient
+from sqlalchemy.engine import URL
 
 from contracts.errors import ConfigError
-from fabpilot.backup import restore
+from fabpilot.backup import back_up, restore
+from fabpilot.postgres_tools import restore_database
 from fabpilot.settings import Settings
 from streaming.database import open_engine
 from tests.command_line import Command, Home, error_of
 from tests.model_files import write_model
+from tests.postgres_server import PostgresServer
 
 # An hour of the fab a second: it is still at work when the backup begins, on a slow machine too.
 SPEED = "3600"
@@ -200,3 +206,124 @@ def test_a_restore_that_finds_no_room_leaves_the_place_as_empty_as_it_was(
     assert not [path for path in settings.home.rglob("*") if path.is_file()]
     restore(settings, target)
     assert (settings.home / "log.db").exists()
+
+
+class ServersRegistry:
+    """What an MLflow server keeps: tables of its own on PostgreSQL, and a folder of artifacts."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        self.environment = {
+            "FABPILOT_MLFLOW": "http://127.0.0.1:1",
+            "FABPILOT_MLFLOW_DATABASE": url,
+            "FABPILOT_MLFLOW_ARTIFACTS": str(folder),
+        }
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.url, self.url)
+
+    def register(self, name: str, content: bytes) -> None:
+        """A version as the server leaves it: files first, then the row that names them."""
+        place = self.folder / "1" / name / "artifacts" / "model"
+        place.mkdir(parents=True)
+        (place / "model.onnx").write_bytes(content)
+        if not self.client.search_registered_models("name='wafer-map'"):
+            self.client.create_registered_model("wafer-map")
+        source = f"mlflow-artifacts:/1/{name}/artifacts/model"
+        made = self.client.create_model_version("wafer-map", source)
+        self.client.set_registered_model_alias("wafer-map", "champion", str(made.version))
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_the_registry_of_a_server_is_restored_with_its_artifacts(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    databases = [postgres_server.create_database() for _ in range(3)]
+    site, registry, empty = map(postgres_server.url, databases)
+    engine = open_engine(site)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE told (n INTEGER)"))
+    old = ServersRegistry(registry, tmp_path / "artifacts")
+    old.register("first", b"one")
+    old.register("second", b"two" * 100_000)
+    target = tmp_path / "site.tar"
+    home = Home(tmp_path / "old", FABPILOT_DATABASE=site, **old.environment)
+    report = home.json("backup", str(target))
+    assert report["parts"] == {"postgres": 1, "registry": 1, "artifact": 2}
+    assert not [one for one in report["missing"] if "registry" in one]
+
+    new = ServersRegistry(empty, tmp_path / "new-artifacts")
+    there = Home(tmp_path / "new", FABPILOT_DATABASE=site, **new.environment)
+    # The site's database is not empty: nothing is written anywhere.
+    assert "has tables already" in error_of(there.run("restore", str(target), code=1))
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE told"))
+    # A restore that fails after databases were filled leaves both of them empty again.
+    settings = Settings(
+        home=tmp_path / "newest",
+        database=site,
+        mlflow=new.environment["FABPILOT_MLFLOW"],
+        mlflow_database=empty,
+        mlflow_artifacts=new.folder,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "fabpilot.backup.restore_database", FailsAt(2, "fabpilot.backup", restore_database)
+        )
+        with pytest.raises(ConfigError, match="on purpose"):
+            restore(settings, target)
+    assert not sa.inspect(engine).get_table_names()
+    assert not [path for path in new.folder.rglob("*") if path.is_file()]
+
+    restore(settings, target)
+    champion = new.client.get_model_version_by_alias("wafer-map", "champion")
+    assert str(champion.version) == "2"
+    place = new.folder / champion.source.removeprefix("mlflow-artifacts:/")
+    assert (place / "model.onnx").read_bytes() == b"two" * 100_000
+    engine.dispose()
+    # A folder that has not what the registry names is the wrong one.
+    (place / "model.onnx").unlink()
+    place.rmdir()
+    wrong = Home(tmp_path / "wrong", FABPILOT_DATABASE=site, **new.environment)
+    message = error_of(wrong.run("backup", str(tmp_path / "wrong.tar"), code=1))
+    assert "has no files of version 2" in message
+    assert "only-for-tests" not in message
+    assert not (tmp_path / "wrong.tar").exists()
+    for name in databases:
+        postgres_server.drop_database(name)
+
+
+class FailsAt:
+    """Does what it stands for, and fails at one call."""
+
+    def __init__(self, call: int, where: str, real: Callable[[URL, Path], None]) -> None:
+        self._left, self._where, self._real = call, where, real
+
+    def __call__(self, database: URL, source: Path) -> None:
+        self._left -= 1
+        if not self._left:
+            raise ConfigError(f"{self._where} failed on purpose")
+        self._real(database, source)
+
+
+def test_a_file_that_changes_while_it_is_copied_makes_no_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with closing(sqlite3.connect(home / "log.db")) as log:
+        log.execute("CREATE TABLE t (n)")
+    written = home / "fab.kr1.json"
+    written.write_text("{}")
+    real = tarfile.TarFile.addfile
+
+    def addfile(tar: tarfile.TarFile, info: tarfile.TarInfo, source: IO[bytes]) -> None:
+        real(tar, info, source)
+        written.write_text("{...}")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", addfile)
+    with pytest.raises(ConfigError, match="changed while it was copied"):
+        back_up(Settings(home=home), tmp_path / "site.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from bench.soak_log import decisions, fab_digest
 from bench.soak_memory import Sample, judge, resident_mib
+from bench.soak_registry import Outage
 from bench.soak_services import Supervisor
 from contracts.codec import encode
 from contracts.events import Alert
@@ -87,6 +89,45 @@ def test_the_supervisor_starts_what_ended_and_tells_a_kill_from_an_end(
     other.pid, other.finished = 0, True
     supervisor.look()
     assert other.starts == 2
+
+
+def test_who_is_held_stays_away_until_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.soak_services._BACKOFF_S", 0.0)
+    one = Fake("mlflow")
+    supervisor = Supervisor([one])
+    supervisor.kill("mlflow")
+    supervisor.hold("mlflow")
+    supervisor.look()
+    assert one.starts == 1
+    supervisor.release("mlflow")
+    supervisor.look()
+    assert one.starts == 2
+    assert not supervisor.ended_by_itself
+
+
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [
+        ({}, True),
+        ({"predictions": {}}, True),
+        # Scored by another version; began with another; nobody followed, one not, one late.
+        ({"predictions": {"1": 5, "2": 1}}, False),
+        ({"began_without": ("processor-1", "2")}, False),
+        ({"followed_s": {}}, False),
+        ({"followed_s": {"processor-1": 1.0, "processor-2": None}}, False),
+        ({"followed_s": {"processor-1": 1.0, "processor-2": 10.1}}, False),
+    ],
+)
+def test_a_time_without_the_registry_is_judged(changes: dict[str, Any], good: bool) -> None:
+    outage = Outage(
+        7.5,
+        "1",
+        predictions={"1": 5},
+        began_without=("processor-1", "1"),
+        promoted="2",
+        followed_s={"processor-1": 1.0, "processor-2": 9.9},
+    )
+    assert msgspec.structs.replace(outage, **changes).good is good
 
 
 def test_a_decision_that_is_on_the_log_twice_or_out_of_order_counts(tmp_path: Path) -> None:
