@@ -31,8 +31,9 @@ __all__ = ["FaultDesk"]
 
 # Largest shift of a suspect, in spreads, that is no fault any more.
 CALM = 1.5
-# Traces after a maintenance in which a shift that is no failure mode is the module's new normal.
-SETTLING = 40
+# Traces of a recipe and step after a maintenance in which a shift that is no failure mode is the
+# module's new normal; and how many of them a shift within the limits must last for that.
+SETTLING, LASTS = 25, 8
 # Traces after a repair on which a fault must be seen again.
 SEEN_AGAIN = 3
 # Sensors that fail do so now and then: it takes so much longer to believe that one is well again.
@@ -77,9 +78,11 @@ class FaultDesk:
         if self._state.effects:
             self._effects.follow(event, verdict)
             out += self.judge_effects(tested=False)
-        if verdict.shifts and self._is_new_normal(event, verdict):
-            self._faults.relearn(event.key, event.recipe_id)
-            return out
+        if 0 < verdict.settling <= SETTLING:
+            new = self._new_normal(event, verdict)
+            self._faults.recentre(event, new)
+            if verdict.shifts and new:
+                return out
         alert = self._book.alert_on(event.key)
         if alert is None:
             return out + (self._open_fault(event, verdict) if verdict.shifts else [])
@@ -121,15 +124,27 @@ class FaultDesk:
             return out + self._book.tell(alert)
         return out + self._act_if_due(alert)
 
-    def _is_new_normal(self, event: Trace, verdict: Verdict) -> bool:
-        """Whether a module that is just back from maintenance has only become another one.
+    def _new_normal(self, event: Trace, verdict: Verdict) -> frozenset[str]:
+        """Variables of a module just back from maintenance that have only become others.
 
-        Where the fault was there before its normal was known, being well looks like a shift.
+        Maintenance leaves a small shift; and where the fault was there before its normal was known,
+        or grew so slowly that it was learnt, being well looks like a shift the other way.
         """
+        names = [name for name, statistic in verdict.charts if statistic == "level"]
+        if verdict.shifts:
+            named = named_mode(self._suspicion(event, verdict, BY_CHARTS))
+            return frozenset() if named else frozenset(names)
+        if verdict.settling < LASTS:
+            return frozenset()
         module = self._state.modules.get(event.key)
-        if module is None or not 0 <= module.settling <= SETTLING:
-            return False
-        return not named_mode(self._suspicion(event, verdict, BY_CHARTS))
+        kind = module.kind if module is not None else ""
+        modes = [m for m in self._policy.failure_modes.values() if not kind or kind in m.kinds]
+        # What a failure mode moves that way may be the beginning of one.
+        return frozenset(
+            name
+            for name, away in zip(names, verdict.away, strict=True)
+            if not any(mode.signature.get(name, 0.0) * away > 0.0 for mode in modes)
+        )
 
     def measured(self, found: MetrologyShift, levels: dict[str, float]) -> list[Event]:
         """A metrology chart went out of control, or came back.

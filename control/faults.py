@@ -1,5 +1,7 @@
 """Trace charts of a whole site: which group a trace belongs to, and how many there may be."""
 
+from collections.abc import Collection
+
 from contracts.events import Trace
 from control.charts import MAX_CELLS, ChartGroup, Verdict
 from control.policy import Detection
@@ -96,6 +98,13 @@ class FaultWatch:
         for key, group in self._groups.items():
             if key.partition(_SEPARATOR)[0] == recipe_id and group.relearn(module):
                 self._touched.add(key)
+
+    def recentre(self, event: Trace, variables: Collection[str]) -> None:
+        """Take what a module's recipe and step show of late for its normal, in these variables."""
+        key = f"{event.recipe_id}{_SEPARATOR}{event.step}"
+        group = self._groups.get(key)
+        if group is not None and group.recentre(event.key, variables):
+            self._touched.add(key)
 
     def _make_room(self, cells: int, keep: str) -> None:
         """Drop the groups that were not used for longest, until `cells` more fit."""
