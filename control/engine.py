@@ -217,19 +217,19 @@ class Engine:
         if event.time_ms < module.last_ms and module.kind:
             return self._ignore("equipment state that is out of date")
         was_down, was_inhibited = module.down, module.inhibited
-        was_maintained = module.state == "scheduled_down"
+        before = module.state
         module.kind, module.state = event.kind, event.state
         module.down = event.state in _DOWN
         module.inhibited = event.inhibited
         module.last_ms = max(module.last_ms, event.time_ms)
         if was_down and not module.down:
             module.repaired_ms = event.time_ms
-            if was_maintained:
+            if before == "scheduled_down":
                 self._faults.settle(event.key)
             else:
                 self._faults.forgive(event.key)
             self._risk.repaired(event.key, event.time_ms)
-            self._desk.removed(event.key, event.time_ms, back=True)
+            self._desk.returned(event.key, event.time_ms, broke=before == "unscheduled_down")
             self._metrology.repaired(event.key)
             return self._threads.repaired(event.key)
         elif event.inhibited and not was_inhibited:

@@ -24,6 +24,7 @@ from control.suspects import (
     follow,
     named_mode,
     newly_named,
+    start_anew,
     sure_without_past,
 )
 
@@ -186,16 +187,39 @@ class FaultDesk:
             None if what it shows may be learnt as its normal; else what follows.
         """
         alert = self._book.alert_on(event.key)
-        if alert is not None:
-            # What it learns now would be the fault.
-            if alert.until_ms >= 0 or not named_mode(alert):
-                return None
-            return [] if verdict is None else self._still_sick(alert, event, verdict)
+        if alert is not None and alert.until_ms >= 0:
+            return None
+        named = alert is not None and named_mode(alert)
+        if not named and verdict is not None:
+            suspicion = self._suspicion(event, verdict, BY_PEERS)
+            named = sure_without_past(suspicion, self._policy)
+        if not named:
+            return None
+        # What it learns now would be the fault.
         if verdict is None:
-            return None
-        if not sure_without_past(self._suspicion(event, verdict, BY_PEERS), self._policy):
-            return None
-        return self._open_fault(event, verdict, BY_PEERS)
+            return []
+        if alert is None:
+            return self._open_fault(event, verdict, BY_PEERS)
+        return self._still_sick(alert, event, verdict)
+
+    def goes_on(self, alert: AlertRecord) -> bool:
+        """A module under an alert is back from a breakdown, which need not have been its fault's.
+
+        Returns:
+            Whether its traces can tell: then they are asked anew, and what the fab could not do
+            because the module was down may be proposed again.
+        """
+        shifts = tuple(shift for shift in alert.shifts if shift.recipe_id)
+        if alert.kind != "fault" or alert.until_ms >= 0 or not shifts:
+            return False
+        start_anew(alert)
+        alert.shifts, alert.quiet_traces = shifts, 0
+        alert.causes, alert.confidence, alert.grown = (), 0.0, 0.0
+        mine = [a for a in self._state.actions.values() if a.alert_id == alert.alert_id]
+        denied = {action.kind for action in mine if action.status == "rejected"}
+        failed = {action.kind for action in mine if action.status == "failed"} - denied
+        alert.refused = [kind for kind in alert.refused if kind not in failed]
+        return True
 
     def _still_sick(self, alert: AlertRecord, event: Trace, verdict: Verdict) -> list[Event]:
         """One more trace of a module that has no past of its own and is known to be at fault."""

@@ -157,7 +157,8 @@ class AlertRecord(msgspec.Struct):
         rate: of bad wafers below which the suspect is taken to be well again.
         said_count: affected wafers at the last revision.
         affected: the latest ids; the counts are of all.
-        refused: action kinds rejected or failed for this alert, never proposed again for it.
+        refused: action kinds rejected or failed for this alert, not proposed again for it; what
+            failed may be after the module has broken down.
         shelved_until_ms: silent until then; -1 if not shelved.
         proposed_for: what kind of alert it was at the last proposal.
         causes: as last found, the most probable first.
