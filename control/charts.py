@@ -7,14 +7,21 @@ nobody's fault. docs/control.md derives the limits and the false-alarm rate.
 """
 
 from collections.abc import Collection
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
 
 from contracts.events import VariableShift
+from control.chart_limits import (
+    MIN_PHASE_ONE,
+    MIN_POOLED,
+    WEIGHT,
+    beyond,
+    quiet_within,
+    shared_by,
+    widening,
+)
 from control.peers import HELD, Peer, compare
 from control.policy import Detection
 from control.state import GroupRecord
@@ -22,20 +29,10 @@ from control.traces import STATISTICS, chart_name
 
 __all__ = ["MAX_CELLS", "ChartGroup", "Verdict"]
 
-# EWMA weight: remembers about 2/weight - 1 = 9 wafers (S. W. Roberts, Technometrics 1 (1959)).
-WEIGHT = 0.2
 # A single wafer counts for at most so many sigmas: at least three must agree before an alarm.
 CLIP = 4.0
-# Within so many standard deviations of the EWMA the chart is quiet and its wafer may teach the
-# baseline; with a centre known from 100 wafers that is about one spread.
-QUIET_SDS = 3.0
 # The baseline never learns slower than 1/100 a wafer, so that ageing within the norm is followed.
 MAX_BASELINE = 100
-# Wafers of all modules together from which the spread is known well enough to judge by; with fewer
-# the limits are so much further out that they are passed by chance as seldom as with these.
-MIN_POOLED = 30
-# Finite readings a chart needs before it has a centre and a spread at all.
-MIN_PHASE_ONE = 5
 # A shift below 0.1 % of the level is not worth a person, however still the sensor usually is.
 RELATIVE_FLOOR = 1e-3
 # Maintenance leaves a small shift, 0.3 spreads in many modules: the centre from before is worth no
@@ -215,7 +212,7 @@ class ChartGroup:
         row = self.modules.index(module)
         count, mean, _, ewma, level, _ = self._numbers[:, row]
         chosen = np.array([name in variables for name, _ in self._charts()])
-        moved = chosen & (np.abs(ewma) >= _near(self._centre_wafers(row)))
+        moved = chosen & (np.abs(ewma) >= quiet_within(self._centre_wafers(row)))
         moved &= count >= MIN_PHASE_ONE
         mean[moved] = level[moved]
         ewma[moved] = 0.0
@@ -314,8 +311,7 @@ class ChartGroup:
         sigma = np.sqrt(np.maximum(np.maximum(pooled, own), self._floor(mean) ** 2))
         if total.min() < MIN_POOLED:
             # One scale for the doubts: of a spread from few wafers, all is that much less sure.
-            few = np.minimum(total, MIN_POOLED).astype(np.intp)
-            sigma *= _widening(self._detection.trace_limit_sigma)[few]
+            sigma *= widening(self._detection.trace_limit_sigma, total)
         if row in self._settling:
             self._settling[row] += 1
         centre = self._centre_wafers(row)
@@ -326,13 +322,10 @@ class ChartGroup:
         z = np.clip(far, -CLIP, CLIP)
         ewma[ok] += WEIGHT * (z - ewma)[ok]
         level[ok] += WEIGHT * (x - level)[ok]
-        near = _near(centre)
+        near = quiet_within(centre)
         since[ok & (np.abs(ewma) <= near / 2)] = time_ms
-        # Jones, Champ and Rigdon (Technometrics 43, 2001): an estimated centre widens the chart.
-        limit = np.maximum(
-            self._detection.trace_min_shift_sigma,
-            self._detection.trace_limit_sigma * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / centre),
-        )
+        limits = self._detection.trace_limit_sigma, self._detection.trace_min_shift_sigma
+        limit = beyond(centre, *limits)
         shared = self._shared(row, known)
         alone = ewma - shared
         out = ok & (np.abs(ewma) > limit) & (alone * np.sign(ewma) > limit)
@@ -412,16 +405,7 @@ class ChartGroup:
             for other in range(len(self.modules))
             if other != row and other not in self._warm_up
         ]
-        if not others:
-            return np.zeros(known.shape[1])
-        moved = np.where(known[others], self._numbers[3, others], 0.0)
-        ordered = np.sort(moved, axis=0)
-        middle = len(others) // 2
-        if len(others) % 2:
-            return np.asarray(ordered[middle])
-        # The lesser movement of the two in the middle: one sick peer must not speak for both.
-        low, high = ordered[middle - 1], ordered[middle]
-        return np.asarray(np.where(np.abs(low) < np.abs(high), low, high))
+        return shared_by(np.where(known[others], self._numbers[3, others], 0.0))
 
     def _shifts(
         self, columns: npt.NDArray[np.intp], row: int, sigma: Floats
@@ -465,19 +449,3 @@ class ChartGroup:
             mean[fresh] += before / count[fresh]
             var[fresh] += (before * (x[fresh] - mean[fresh]) - var[fresh]) / count[fresh]
             level[fresh] = mean[fresh]
-
-
-def _near(wafers: Floats) -> Floats:
-    """EWMA within which a chart is quiet whose centre is worth so many wafers, in spreads."""
-    return np.asarray(QUIET_SDS * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / wafers))
-
-
-@cache
-def _widening(limit: float) -> Floats:
-    """By wafers that a spread rests on, 0 to MIN_POOLED: how much wider limits are with it.
-
-    Student's t instead of the normal law: as rarely passed as `limit` spreads are with MIN_POOLED.
-    """
-    chance = stdtr(MIN_POOLED - 1.0, -limit)
-    freedom = np.maximum(np.arange(MIN_POOLED + 1.0), MIN_PHASE_ONE) - 1.0
-    return np.asarray(-stdtrit(freedom, chance) / limit)
