@@ -209,16 +209,16 @@ class FaultDesk:
             Whether its traces can tell: then they are asked anew, and what the fab could not do
             because the module was down may be proposed again.
         """
+        mine = [a for a in self._state.actions.values() if a.alert_id == alert.alert_id]
+        denied = {action.kind for action in mine if action.status == "rejected"}
+        failed = {action.kind for action in mine if action.status == "failed"} - denied
+        alert.refused = [kind for kind in alert.refused if kind not in failed]
         shifts = tuple(shift for shift in alert.shifts if shift.recipe_id)
         if alert.kind != "fault" or alert.until_ms >= 0 or not shifts:
             return False
         start_anew(alert)
         alert.shifts, alert.quiet_traces = shifts, 0
         alert.causes, alert.confidence, alert.grown = (), 0.0, 0.0
-        mine = [a for a in self._state.actions.values() if a.alert_id == alert.alert_id]
-        denied = {action.kind for action in mine if action.status == "rejected"}
-        failed = {action.kind for action in mine if action.status == "failed"} - denied
-        alert.refused = [kind for kind in alert.refused if kind not in failed]
         return True
 
     def _still_sick(self, alert: AlertRecord, event: Trace, verdict: Verdict) -> list[Event]:
