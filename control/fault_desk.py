@@ -203,11 +203,12 @@ class FaultDesk:
         return self._still_sick(alert, event, verdict)
 
     def goes_on(self, alert: AlertRecord) -> bool:
-        """A module under an alert is back from a breakdown, which need not have been its fault's.
+        """A module under an alert is back from a breakdown, which need not have cured it.
+
+        What the fab could not do because the module was down may be proposed again.
 
         Returns:
-            Whether its traces can tell: then they are asked anew, and what the fab could not do
-            because the module was down may be proposed again.
+            Whether the alert goes on, as the module's traces will tell; they are asked anew.
         """
         mine = [a for a in self._state.actions.values() if a.alert_id == alert.alert_id]
         denied = {action.kind for action in mine if action.status == "rejected"}
