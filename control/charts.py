@@ -6,7 +6,7 @@ modules is normal, and a movement that the other modules share (a new recipe, an
 nobody's fault. docs/control.md derives the limits and the false-alarm rate.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from control.chart_limits import (
     shared_by,
     widening,
 )
-from control.peers import HELD, Peer, compare
+from control.peers import HELD, LATEST, Look, Peer, compare
 from control.policy import Detection
 from control.state import GroupRecord
 from control.traces import STATISTICS, chart_name
@@ -91,6 +91,11 @@ class ChartGroup:
         # Row to its traces since maintenance, until they are as many as a baseline has at most.
         self._settling: dict[int, int] = {}
         self._names: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """What is charted of each module, in the order of the columns."""
+        return tuple(self._variables)
 
     @property
     def cells(self) -> int:
@@ -348,26 +353,40 @@ class ChartGroup:
         most = AFTER_MAINTENANCE + self._settling.get(row, MAX_BASELINE)
         return np.asarray(np.clip(self._numbers[0, row], 1.0, most))
 
-    def compare(self, module: str, time_ms: int) -> Verdict | None:
-        """Judge a module that is warming up by the others; None where nothing is odd."""
+    def look(self, module: str) -> Look | None:
+        """What a module that is warming up and the others show; None for any other module."""
         row = self.modules.index(module) if module in self.modules else -1
         own = self._warm_up.get(row)
         if not own:
             return None
-        x, width = own[-1], len(self._variables)
-        others = []
+        width, others = len(self._variables), []
         for other in range(len(self.modules)):
             if other != row and other in self._warm_up:
-                readings = np.array(self._warm_up[other]).reshape(-1, len(x))
+                readings = np.array(self._warm_up[other]).reshape(-1, len(own[-1]))
                 others.append(Peer.of_readings(readings[:, :width]))
             elif other != row:
                 count, centre, var = self._numbers[:3, other, :width]
                 others.append(Peer(centre, var, np.where(count < MIN_PHASE_ONE, 0.0, count)))
-        floor = RELATIVE_FLOOR * np.abs(x[:width]) + 1e-12
-        found = compare(np.array(own), others, floor)
+        return Look(np.array(own), others, RELATIVE_FLOOR * np.abs(own[-1][:width]) + 1e-12)
+
+    def compare(self, module: str, time_ms: int, elsewhere: Sequence[Look] = ()) -> Verdict | None:
+        """Judge a module that is warming up by the others; None where nothing is odd.
+
+        Args:
+            module: 'equipment/module'.
+            time_ms: now.
+            elsewhere: the same module in other recipes, with the variables of this one.
+        """
+        look = self.look(module)
+        if look is None:
+            return None
+        found = compare((look,))
+        if found is None and elsewhere:
+            found = compare((look, *elsewhere), LATEST)
         if found is None:
             return None
         normal, sigma, apart, out = found
+        x, width = look.readings[-1], len(self._variables)
         shifts = [
             VariableShift(
                 variable=self._variables[column],

@@ -85,7 +85,15 @@ class FaultWatch:
     def compare(self, event: Trace) -> Verdict | None:
         """Judge a module that is warming up by the others; None where nothing is odd."""
         group = self._groups.get(f"{event.recipe_id}{_SEPARATOR}{event.step}")
-        return None if group is None else group.compare(event.key, event.time_ms)
+        if group is None:
+            return None
+        elsewhere = [
+            look
+            for other in self._groups.values()
+            if other is not group and other.variables == group.variables
+            if (look := other.look(event.key)) is not None
+        ]
+        return group.compare(event.key, event.time_ms, elsewhere)
 
     def hold(self, event: Trace) -> None:
         """Something is wrong with a module that is warming up: it must not learn that as normal."""
