@@ -189,7 +189,7 @@ class FaultDesk:
         alert = self._book.alert_on(event.key)
         if alert is not None and alert.until_ms >= 0:
             return None
-        named = alert is not None and named_mode(alert)
+        named = alert is not None and bool(named_mode(alert))
         if not named and verdict is not None:
             suspicion = self._suspicion(event, verdict, BY_PEERS)
             named = sure_without_past(suspicion, self._policy)
