@@ -6,36 +6,37 @@ modules is normal, and a movement that the other modules share (a new recipe, an
 nobody's fault. docs/control.md derives the limits and the false-alarm rate.
 """
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.events import VariableShift
-from control.peers import HELD, Peer, compare
+from control.chart_limits import (
+    MIN_PHASE_ONE,
+    MIN_POOLED,
+    WEIGHT,
+    beyond,
+    quiet_within,
+    shared_by,
+    widening,
+)
+from control.peers import HELD, LATEST, Look, Peer, compare
 from control.policy import Detection
 from control.state import GroupRecord
 from control.traces import STATISTICS, chart_name
 
 __all__ = ["MAX_CELLS", "ChartGroup", "Verdict"]
 
-# EWMA weight: remembers about 2/weight - 1 = 9 wafers (S. W. Roberts, Technometrics 1 (1959)).
-WEIGHT = 0.2
 # A single wafer counts for at most so many sigmas: at least three must agree before an alarm.
 CLIP = 4.0
-# Within so many standard deviations of the EWMA the chart is quiet and its wafer may teach the
-# baseline; with a centre known from 100 wafers that is about one spread.
-QUIET_SDS = 3.0
 # The baseline never learns slower than 1/100 a wafer, so that ageing within the norm is followed.
 MAX_BASELINE = 100
-# Wafers of all modules together from which the spread is known well enough to judge by.
-MIN_POOLED = 30
-# Finite readings a chart needs before it has a centre and a spread at all.
-MIN_PHASE_ONE = 5
 # A shift below 0.1 % of the level is not worth a person, however still the sensor usually is.
 RELATIVE_FLOOR = 1e-3
-# Maintenance leaves a small shift, 0.3 spreads in many modules: what was normal before is worth no
-# more than a few wafers, but still a baseline.
+# Maintenance leaves a small shift, 0.3 spreads in many modules: the centre from before is worth no
+# more than a few wafers, but still a baseline. The spread is what it was.
 AFTER_MAINTENANCE = MIN_PHASE_ONE
 # Rows times columns over all groups; 48 bytes each, so that the state stays below 2 MB.
 MAX_CELLS = 16_000
@@ -58,6 +59,8 @@ class Verdict(NamedTuple):
         charts: the K charts, (variable, statistic).
         away: (V,) the recent level of each variable, EWMA, in spreads from the module's normal; NaN
             where that is not known.
+        settling: traces of this recipe and step since the module's maintenance, this one counted;
+            0 if there was none, or it is long ago.
     """
 
     shifts: tuple[VariableShift, ...]
@@ -66,6 +69,7 @@ class Verdict(NamedTuple):
     z: Floats
     charts: tuple[tuple[str, str], ...]
     away: Floats
+    settling: int = 0
 
 
 class ChartGroup:
@@ -84,7 +88,14 @@ class ChartGroup:
         self._variables: list[str] = []
         self._numbers: Floats = np.zeros((len(_FIELDS), 0, 0))
         self._warm_up: dict[int, list[Floats]] = {}
+        # Row to its traces since maintenance, until they are as many as a baseline has at most.
+        self._settling: dict[int, int] = {}
         self._names: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """What is charted of each module, in the order of the columns."""
+        return tuple(self._variables)
 
     @property
     def cells(self) -> int:
@@ -103,6 +114,7 @@ class ChartGroup:
             self._numbers.astype("<f8").tobytes(),
             warm_up,
             self.last_ms,
+            dict(self._settling),
         )
 
     @classmethod
@@ -120,6 +132,7 @@ class ChartGroup:
         for row, data in record.warm_up.items():
             readings = np.frombuffer(data, dtype="<f4").reshape(-1, columns).astype(np.float64)
             group._warm_up[row] = list(readings)
+        group._settling = dict(record.settling)
         group.last_ms = record.last_ms
         return group
 
@@ -187,11 +200,28 @@ class ChartGroup:
         if not self.forgive(module):
             return False
         row = self.modules.index(module)
-        count = self._numbers[0, row]
-        np.minimum(count, AFTER_MAINTENANCE, out=count)
         if row in self._warm_up:
             self._warm_up[row] = []
+        else:
+            self._settling[row] = 0
         return True
+
+    def recentre(self, module: str, variables: Collection[str]) -> bool:
+        """Take what is recent for normal, in those charts of `variables` that are not quiet.
+
+        Returns:
+            Whether there was such a chart.
+        """
+        if module not in self.modules or self.modules.index(module) in self._warm_up:
+            return False
+        row = self.modules.index(module)
+        count, mean, _, ewma, level, _ = self._numbers[:, row]
+        chosen = np.array([name in variables for name, _ in self._charts()])
+        moved = chosen & (np.abs(ewma) >= quiet_within(self._centre_wafers(row)))
+        moved &= count >= MIN_PHASE_ONE
+        mean[moved] = level[moved]
+        ewma[moved] = 0.0
+        return bool(moved.any())
 
     def hold(self, module: str) -> None:
         """Something is wrong with a module that is warming up: it has not learnt its normal."""
@@ -210,6 +240,7 @@ class ChartGroup:
         row = self.modules.index(module)
         self._numbers[:, row] = 0.0
         self._warm_up[row] = []
+        self._settling.pop(row, None)
         return True
 
     def _align(self, variables: tuple[str, ...], summary: Floats) -> Floats:
@@ -283,6 +314,12 @@ class ChartGroup:
         # standard error, sqrt(2/n) of a normal variance: a few wafers do not tell it well enough.
         own = var * np.maximum(0.0, 1.0 - 2.0 * np.sqrt(2.0 / np.maximum(count, 1.0)))
         sigma = np.sqrt(np.maximum(np.maximum(pooled, own), self._floor(mean) ** 2))
+        if total.min() < MIN_POOLED:
+            # One scale for the doubts: of a spread from few wafers, all is that much less sure.
+            sigma *= widening(self._detection.trace_limit_sigma, total)
+        if row in self._settling:
+            self._settling[row] += 1
+        centre = self._centre_wafers(row)
         there = np.isfinite(x)
         ok = there & known[row]
         apart = np.where(ok, x - mean, 0.0)
@@ -290,17 +327,13 @@ class ChartGroup:
         z = np.clip(far, -CLIP, CLIP)
         ewma[ok] += WEIGHT * (z - ewma)[ok]
         level[ok] += WEIGHT * (x - level)[ok]
-        near = QUIET_SDS * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / np.maximum(count, 1.0))
+        near = quiet_within(centre)
         since[ok & (np.abs(ewma) <= near / 2)] = time_ms
-        # Jones, Champ and Rigdon (Technometrics 43, 2001): an estimated centre widens the chart.
-        limit = np.maximum(
-            self._detection.trace_min_shift_sigma,
-            self._detection.trace_limit_sigma
-            * np.sqrt(WEIGHT / (2.0 - WEIGHT) + 1.0 / np.maximum(count, 1.0)),
-        )
+        limits = self._detection.trace_limit_sigma, self._detection.trace_min_shift_sigma
+        limit = beyond(centre, *limits)
         shared = self._shared(row, known)
         alone = ewma - shared
-        out = ok & (total >= MIN_POOLED) & (np.abs(ewma) > limit) & (alone * np.sign(ewma) > limit)
+        out = ok & (np.abs(ewma) > limit) & (alone * np.sign(ewma) > limit)
         # A spread that falls is a stuck or averaged sensor, which is no fault of the process.
         width = len(self._variables)
         out[width : 2 * width] &= ewma[width : 2 * width] > 0
@@ -310,28 +343,50 @@ class ChartGroup:
         self._learn(row, x, there, apart, sigma, ok & (np.abs(ewma) < near))
         away = np.where(known[row], (level - mean) / sigma, np.nan)[:width]
         alone_z = np.where(ok, far - shared, np.nan)
-        return Verdict(shifts, since_ms, quiet, alone_z, self._charts(), away)
+        settling = self._settling.get(row, 0)
+        if settling >= MAX_BASELINE:
+            del self._settling[row]
+        return Verdict(shifts, since_ms, quiet, alone_z, self._charts(), away, settling)
 
-    def compare(self, module: str, time_ms: int) -> Verdict | None:
-        """Judge a module that is warming up by the others; None where nothing is odd."""
+    def _centre_wafers(self, row: int) -> Floats:
+        """Wafers, (K,), that the centres are worth: fewer than the spreads after maintenance."""
+        most = AFTER_MAINTENANCE + self._settling.get(row, MAX_BASELINE)
+        return np.asarray(np.clip(self._numbers[0, row], 1.0, most))
+
+    def look(self, module: str) -> Look | None:
+        """What a module that is warming up and the others show; None for any other module."""
         row = self.modules.index(module) if module in self.modules else -1
         own = self._warm_up.get(row)
         if not own:
             return None
-        x, width = own[-1], len(self._variables)
-        others = []
+        width, others = len(self._variables), []
         for other in range(len(self.modules)):
             if other != row and other in self._warm_up:
-                readings = np.array(self._warm_up[other]).reshape(-1, len(x))
+                readings = np.array(self._warm_up[other]).reshape(-1, len(own[-1]))
                 others.append(Peer.of_readings(readings[:, :width]))
             elif other != row:
                 count, centre, var = self._numbers[:3, other, :width]
                 others.append(Peer(centre, var, np.where(count < MIN_PHASE_ONE, 0.0, count)))
-        floor = RELATIVE_FLOOR * np.abs(x[:width]) + 1e-12
-        found = compare(np.array(own), others, floor)
+        return Look(np.array(own), others, RELATIVE_FLOOR * np.abs(own[-1][:width]) + 1e-12)
+
+    def compare(self, module: str, time_ms: int, elsewhere: Sequence[Look] = ()) -> Verdict | None:
+        """Judge a module that is warming up by the others; None where nothing is odd.
+
+        Args:
+            module: 'equipment/module'.
+            time_ms: now.
+            elsewhere: the same module in other recipes, with the variables of this one.
+        """
+        look = self.look(module)
+        if look is None:
+            return None
+        found = compare((look,))
+        if found is None and elsewhere:
+            found = compare((look, *elsewhere), LATEST)
         if found is None:
             return None
         normal, sigma, apart, out = found
+        x, width = look.readings[-1], len(self._variables)
         shifts = [
             VariableShift(
                 variable=self._variables[column],
@@ -369,16 +424,7 @@ class ChartGroup:
             for other in range(len(self.modules))
             if other != row and other not in self._warm_up
         ]
-        if not others:
-            return np.zeros(known.shape[1])
-        moved = np.where(known[others], self._numbers[3, others], 0.0)
-        ordered = np.sort(moved, axis=0)
-        middle = len(others) // 2
-        if len(others) % 2:
-            return np.asarray(ordered[middle])
-        # The lesser movement of the two in the middle: one sick peer must not speak for both.
-        low, high = ordered[middle - 1], ordered[middle]
-        return np.asarray(np.where(np.abs(low) < np.abs(high), low, high))
+        return shared_by(np.where(known[others], self._numbers[3, others], 0.0))
 
     def _shifts(
         self, columns: npt.NDArray[np.intp], row: int, sigma: Floats
@@ -412,7 +458,7 @@ class ChartGroup:
         count, mean, var, _, level, _ = self._numbers[:, row]
         count[quiet] = np.minimum(count[quiet] + 1.0, MAX_BASELINE)
         step = np.clip(apart, -3.0 * sigma, 3.0 * sigma)
-        mean[quiet] += step[quiet] / count[quiet]
+        mean[quiet] += step[quiet] / self._centre_wafers(row)[quiet]
         var[quiet] += (step[quiet] ** 2 - var[quiet]) / count[quiet]
         # A variable that was silent in the warm-up learns its level from its first readings.
         fresh = there & (count < MIN_PHASE_ONE)

@@ -248,16 +248,22 @@ class Desk:
 
     # -- people and the fab -------------------------------------------------------------------
 
-    def removed(self, module: str, time_ms: int, *, back: bool = False) -> None:
-        """A module was inhibited, or is `back` from being down: what it makes now is new."""
-        if back:
-            self._effects.returned(module, time_ms)
+    def removed(self, module: str, time_ms: int) -> None:
+        """A module was inhibited or set right: what it makes now is new."""
         alert = self._book.alert_on(module)
         if alert is not None:
             alert.until_ms = max(alert.until_ms, time_ms)
             alert.quiet_traces = 0
             start_anew(alert)
             self._causes.refresh()
+
+    def returned(self, module: str, time_ms: int, *, broke: bool) -> None:
+        """A module is back from being down; `broke`: from a breakdown, not from maintenance."""
+        self._effects.returned(module, time_ms)
+        alert = self._book.alert_on(module)
+        if broke and alert is not None and self._fault_desk.goes_on(alert):
+            return
+        self.removed(module, time_ms)
 
     def later(self) -> list[Event]:
         """What is due by now without anything having happened."""

@@ -55,8 +55,6 @@ REMEMBERED_IDS = 8_192
 MAX_MODULES = 500
 MAX_STEPS = 32
 TRACE_AHEAD_MS = 86_400_000
-# Traces after a maintenance are counted so far.
-SETTLED = 1_000
 MAX_NAME = 64
 _OF_THE_FAB = (ProcessEvent, EquipmentState, Trace, Prediction, Metrology, VirtualMetrology)
 _DOWN = frozenset({"engineering", "scheduled_down", "unscheduled_down", "non_scheduled"})
@@ -219,20 +217,19 @@ class Engine:
         if event.time_ms < module.last_ms and module.kind:
             return self._ignore("equipment state that is out of date")
         was_down, was_inhibited = module.down, module.inhibited
-        was_maintained = module.state == "scheduled_down"
+        before = module.state
         module.kind, module.state = event.kind, event.state
         module.down = event.state in _DOWN
         module.inhibited = event.inhibited
         module.last_ms = max(module.last_ms, event.time_ms)
         if was_down and not module.down:
             module.repaired_ms = event.time_ms
-            if was_maintained:
+            if before == "scheduled_down":
                 self._faults.settle(event.key)
-                module.settling = 0
             else:
                 self._faults.forgive(event.key)
             self._risk.repaired(event.key, event.time_ms)
-            self._desk.removed(event.key, event.time_ms, back=True)
+            self._desk.returned(event.key, event.time_ms, broke=before == "unscheduled_down")
             self._metrology.repaired(event.key)
             return self._threads.repaired(event.key)
         elif event.inhibited and not was_inhibited:
@@ -251,8 +248,6 @@ class Engine:
         module.readings = readings
         module.traced_ms = max(module.traced_ms, event.time_ms)
         module.missing = _missing(event)
-        if module.settling >= 0:
-            module.settling = min(module.settling + 1, SETTLED)
         verdict = self._faults.watch(event)
         if verdict is None:
             compared = self._faults.compare(event)

@@ -24,6 +24,7 @@ from control.suspects import (
     follow,
     named_mode,
     newly_named,
+    start_anew,
     sure_without_past,
 )
 
@@ -31,8 +32,9 @@ __all__ = ["FaultDesk"]
 
 # Largest shift of a suspect, in spreads, that is no fault any more.
 CALM = 1.5
-# Traces after a maintenance in which a shift that is no failure mode is the module's new normal.
-SETTLING = 40
+# Traces of a recipe and step after a maintenance in which a shift that is no failure mode is the
+# module's new normal; and how many of them a shift within the limits must last for that.
+SETTLING, LASTS = 25, 8
 # Traces after a repair on which a fault must be seen again.
 SEEN_AGAIN = 3
 # Sensors that fail do so now and then: it takes so much longer to believe that one is well again.
@@ -77,9 +79,11 @@ class FaultDesk:
         if self._state.effects:
             self._effects.follow(event, verdict)
             out += self.judge_effects(tested=False)
-        if verdict.shifts and self._is_new_normal(event, verdict):
-            self._faults.relearn(event.key, event.recipe_id)
-            return out
+        if 0 < verdict.settling <= SETTLING:
+            new = self._new_normal(event, verdict)
+            self._faults.recentre(event, new)
+            if verdict.shifts and new:
+                return out
         alert = self._book.alert_on(event.key)
         if alert is None:
             return out + (self._open_fault(event, verdict) if verdict.shifts else [])
@@ -121,15 +125,27 @@ class FaultDesk:
             return out + self._book.tell(alert)
         return out + self._act_if_due(alert)
 
-    def _is_new_normal(self, event: Trace, verdict: Verdict) -> bool:
-        """Whether a module that is just back from maintenance has only become another one.
+    def _new_normal(self, event: Trace, verdict: Verdict) -> frozenset[str]:
+        """Variables of a module just back from maintenance that have only become others.
 
-        Where the fault was there before its normal was known, being well looks like a shift.
+        Maintenance leaves a small shift; and where the fault was there before its normal was known,
+        or grew so slowly that it was learnt, being well looks like a shift the other way.
         """
+        names = [name for name, statistic in verdict.charts if statistic == "level"]
+        if verdict.shifts:
+            named = named_mode(self._suspicion(event, verdict, BY_CHARTS))
+            return frozenset() if named else frozenset(names)
+        if verdict.settling < LASTS:
+            return frozenset()
         module = self._state.modules.get(event.key)
-        if module is None or not 0 <= module.settling <= SETTLING:
-            return False
-        return not named_mode(self._suspicion(event, verdict, BY_CHARTS))
+        kind = module.kind if module is not None else ""
+        modes = [m for m in self._policy.failure_modes.values() if not kind or kind in m.kinds]
+        # What a failure mode moves that way may be the beginning of one.
+        return frozenset(
+            name
+            for name, away in zip(names, verdict.away, strict=True)
+            if not any(mode.signature.get(name, 0.0) * away > 0.0 for mode in modes)
+        )
 
     def measured(self, found: MetrologyShift, levels: dict[str, float]) -> list[Event]:
         """A metrology chart went out of control, or came back.
@@ -171,16 +187,40 @@ class FaultDesk:
             None if what it shows may be learnt as its normal; else what follows.
         """
         alert = self._book.alert_on(event.key)
-        if alert is not None:
-            # What it learns now would be the fault.
-            if alert.until_ms >= 0 or not named_mode(alert):
-                return None
-            return [] if verdict is None else self._still_sick(alert, event, verdict)
+        if alert is not None and alert.until_ms >= 0:
+            return None
+        named = alert is not None and bool(named_mode(alert))
+        if not named and verdict is not None:
+            suspicion = self._suspicion(event, verdict, BY_PEERS)
+            named = sure_without_past(suspicion, self._policy)
+        if not named:
+            return None
+        # What it learns now would be the fault.
         if verdict is None:
-            return None
-        if not sure_without_past(self._suspicion(event, verdict, BY_PEERS), self._policy):
-            return None
-        return self._open_fault(event, verdict, BY_PEERS)
+            return []
+        if alert is None:
+            return self._open_fault(event, verdict, BY_PEERS)
+        return self._still_sick(alert, event, verdict)
+
+    def goes_on(self, alert: AlertRecord) -> bool:
+        """A module under an alert is back from a breakdown, which need not have cured it.
+
+        What the fab could not do because the module was down may be proposed again.
+
+        Returns:
+            Whether the alert goes on, as the module's traces will tell; they are asked anew.
+        """
+        mine = [a for a in self._state.actions.values() if a.alert_id == alert.alert_id]
+        denied = {action.kind for action in mine if action.status == "rejected"}
+        failed = {action.kind for action in mine if action.status == "failed"} - denied
+        alert.refused = [kind for kind in alert.refused if kind not in failed]
+        shifts = tuple(shift for shift in alert.shifts if shift.recipe_id)
+        if alert.kind != "fault" or alert.until_ms >= 0 or not shifts:
+            return False
+        start_anew(alert)
+        alert.shifts, alert.quiet_traces = shifts, 0
+        alert.causes, alert.confidence, alert.grown = (), 0.0, 0.0
+        return True
 
     def _still_sick(self, alert: AlertRecord, event: Trace, verdict: Verdict) -> list[Event]:
         """One more trace of a module that has no past of its own and is known to be at fault."""

@@ -1,5 +1,7 @@
 """Trace charts of a whole site: which group a trace belongs to, and how many there may be."""
 
+from collections.abc import Collection
+
 from contracts.events import Trace
 from control.charts import MAX_CELLS, ChartGroup, Verdict
 from control.policy import Detection
@@ -83,7 +85,15 @@ class FaultWatch:
     def compare(self, event: Trace) -> Verdict | None:
         """Judge a module that is warming up by the others; None where nothing is odd."""
         group = self._groups.get(f"{event.recipe_id}{_SEPARATOR}{event.step}")
-        return None if group is None else group.compare(event.key, event.time_ms)
+        if group is None:
+            return None
+        elsewhere = [
+            look
+            for other in self._groups.values()
+            if other is not group and other.variables == group.variables
+            if (look := other.look(event.key)) is not None
+        ]
+        return group.compare(event.key, event.time_ms, elsewhere)
 
     def hold(self, event: Trace) -> None:
         """Something is wrong with a module that is warming up: it must not learn that as normal."""
@@ -96,6 +106,13 @@ class FaultWatch:
         for key, group in self._groups.items():
             if key.partition(_SEPARATOR)[0] == recipe_id and group.relearn(module):
                 self._touched.add(key)
+
+    def recentre(self, event: Trace, variables: Collection[str]) -> None:
+        """Take what a module's recipe and step show of late for its normal, in these variables."""
+        key = f"{event.recipe_id}{_SEPARATOR}{event.step}"
+        group = self._groups.get(key)
+        if group is not None and group.recentre(event.key, variables):
+            self._touched.add(key)
 
     def _make_room(self, cells: int, keep: str) -> None:
         """Drop the groups that were not used for longest, until `cells` more fit."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HELD", "Peer", "compare"]
+__all__ = ["HELD", "LATEST", "Distance", "Look", "Peer", "compare"]
 
 # Readings of its own, and other modules with as many, from which a module is judged; and degrees
 # of freedom of the pooled spread. With a single peer it is not known which of the two is off, but a
@@ -19,6 +19,8 @@ __all__ = ["HELD", "Peer", "compare"]
 READINGS, PEERS, DEGREES = 3, 1, 8
 # The latest readings that count: an old one must not hide what has begun.
 HELD = READINGS + 1
+# Where several recipes are looked at together, so many of each.
+LATEST = 2
 # Modules differ by about so many spreads at least: what tool matching tolerates.
 MATCHING = 0.6
 # In standard deviations of the difference. Whoever acts on it asks for a failure mode that fits.
@@ -45,25 +47,77 @@ class Peer(NamedTuple):
         return cls(filled.mean(axis=0), filled.var(axis=0, ddof=1), np.where(whole, float(n), 0.0))
 
 
-def compare(
-    readings: Floats, peers: Sequence[Peer], floor: Floats
-) -> tuple[Floats, Floats, Floats, npt.NDArray[np.intp]] | None:
-    """How far a module is from its peers.
+class Look(NamedTuple):
+    """What is known of a module in one recipe, and of the others in it.
 
-    Args:
+    Attributes:
         readings: (n, at least V) of its own, the latest last.
         peers: the other modules.
         floor: (V,) smallest spread that is believed.
+    """
+
+    readings: Floats
+    peers: Sequence[Peer]
+    floor: Floats
+
+
+class Distance(NamedTuple):
+    """How far a module is from its peers.
+
+    Attributes:
+        normal: (V,) level of the peers, in the first recipe looked at; NaN where it is not known.
+        spread: (V,) from wafer to wafer, the same.
+        apart: (V,) distance in spreads, over all recipes looked at.
+        out: columns that are out of limits.
+    """
+
+    normal: Floats
+    spread: Floats
+    apart: Floats
+    out: npt.NDArray[np.intp]
+
+
+def compare(looks: Sequence[Look], latest: int = HELD) -> Distance | None:
+    """How far a module is from its peers, by its latest readings in each recipe.
+
+    A module that is off is so in every recipe: a few runs of each tell it as well as many of one.
+
+    Args:
+        looks: one a recipe, the one that is asked about first; all of the same V variables.
+        latest: readings that count in each.
 
     Returns:
-        Normal level, spread and distance in spreads, (V,) each, and the columns that are out of
-        limits; None if none is, or too little is known. Distance is NaN where it is not known.
+        None if nothing is out of limits, or too little is known.
     """
-    width = len(floor)
-    if len(readings) < READINGS or len(peers) < PEERS:
+    first: tuple[Floats, Floats] | None = None
+    width = len(looks[0].floor) if looks else 0
+    runs, total, between = np.zeros(width), np.zeros(width), np.zeros(width)
+    for look in looks:
+        mine = look.readings[-latest:, :width]
+        normal, spread, unlike = _yardstick(mine, look)
+        first = first or (normal, spread)
+        apart = ((mine - normal) / spread).sum(axis=0)
+        known = np.isfinite(apart)
+        runs += np.where(known, len(mine), 0)
+        total += np.where(known, apart, 0.0)
+        # Whatever makes modules differ does so in all recipes: it does not average out.
+        between = np.maximum(between, np.where(known, unlike, 0.0))
+    if first is None:
         return None
-    mine = readings[-HELD:, :width]
-    counts = np.array([peer.wafers for peer in peers])
+    enough = runs >= READINGS
+    mean = np.where(enough, total / np.maximum(runs, 1.0), np.nan)
+    limit = LIMIT * np.sqrt(1.0 / np.maximum(runs, 1.0) + between)
+    out = np.flatnonzero(np.abs(np.nan_to_num(mean)) > limit)
+    return Distance(*first, mean, out) if len(out) else None
+
+
+def _yardstick(mine: Floats, look: Look) -> tuple[Floats, Floats, Floats]:
+    """Peers' level, spread, and variance between modules in spreads, (V,); NaN where unknown."""
+    width = len(look.floor)
+    normal, spread, unlike = (np.full(width, np.nan) for _ in range(3))
+    if len(look.peers) < PEERS or not len(mine):
+        return normal, spread, unlike
+    counts = np.array([peer.wafers for peer in look.peers])
     there = counts >= READINGS
     known = there.sum(axis=0)
     degrees = np.where(there, counts - 1.0, 0.0)
@@ -71,22 +125,18 @@ def compare(
     free = degrees.sum(axis=0) + own
     enough = (known >= PEERS) & (free >= DEGREES) & np.isfinite(mine).all(axis=0)
     if not enough.any():
-        return None
-    centres = np.where(there, np.array([peer.centre for peer in peers]), np.nan)[:, enough]
-    var = np.array([peer.var for peer in peers])
-    sigma = np.full(width, np.nan)
-    squares = (degrees * var).sum(axis=0) + own * mine.var(axis=0, ddof=1)
+        return normal, spread, unlike
+    centres = np.where(there, np.array([peer.centre for peer in look.peers]), np.nan)[:, enough]
+    squares = (degrees * np.array([peer.var for peer in look.peers])).sum(axis=0)
+    if own > 0.0:
+        squares = squares + own * mine.var(axis=0, ddof=1)
     pooled = squares[enough] / free[enough]
-    sigma[enough] = np.sqrt(np.maximum(pooled, floor[enough] ** 2))
-    normal = np.full(width, np.nan)
+    spread[enough] = np.sqrt(np.maximum(pooled, look.floor[enough] ** 2))
     normal[enough] = np.nanmedian(centres, axis=0)
-    apart = (mine.mean(axis=0) - normal) / sigma
     between = np.full(int(enough.sum()), MATCHING)
-    if len(peers) > 1:
+    if len(look.peers) > 1:
         several = known[enough] > 1
-        spread = np.nanstd(centres[:, several], axis=0, ddof=1) / sigma[enough][several]
-        between[several] = np.maximum(MATCHING, spread)
-    limit = np.full(width, np.inf)
-    limit[enough] = LIMIT * np.sqrt(1.0 / len(mine) + between**2 * (1.0 + 1.0 / known[enough]))
-    out = np.flatnonzero(np.abs(np.nan_to_num(apart)) > limit)
-    return (normal, sigma, apart, out) if len(out) else None
+        apart = np.nanstd(centres[:, several], axis=0, ddof=1) / spread[enough][several]
+        between[several] = np.maximum(MATCHING, apart)
+    unlike[enough] = between**2 * (1.0 + 1.0 / known[enough])
+    return normal, spread, unlike

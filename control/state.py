@@ -113,7 +113,6 @@ class ModuleRecord(msgspec.Struct, array_like=True):
         traced_ms: time of its latest trace; -1 if there was none.
         readings: digest of that trace's values, to know a replay under another name.
         missing: share of its sensors that said nothing in that trace.
-        settling: traces since it came back from scheduled maintenance; -1 if it never did.
     """
 
     kind: str = ""
@@ -126,7 +125,6 @@ class ModuleRecord(msgspec.Struct, array_like=True):
     traced_ms: int = -1
     readings: int = 0
     missing: float = 0.0
-    settling: int = -1
 
 
 class GroupRecord(msgspec.Struct):
@@ -138,6 +136,7 @@ class GroupRecord(msgspec.Struct):
         numbers: float64 bytes of the arrays in `control.charts`, one after another.
         warm_up: row index to float32 bytes of the readings collected so far, (n, K).
         last_ms: when it was last used.
+        settling: row index to its traces since the module's maintenance, 100 at most.
     """
 
     modules: list[str]
@@ -145,6 +144,7 @@ class GroupRecord(msgspec.Struct):
     numbers: bytes
     warm_up: dict[int, bytes]
     last_ms: int
+    settling: dict[int, int] = msgspec.field(default_factory=dict)
 
 
 class AlertRecord(msgspec.Struct):
@@ -157,7 +157,8 @@ class AlertRecord(msgspec.Struct):
         rate: of bad wafers below which the suspect is taken to be well again.
         said_count: affected wafers at the last revision.
         affected: the latest ids; the counts are of all.
-        refused: action kinds rejected or failed for this alert, never proposed again for it.
+        refused: action kinds rejected or failed for this alert, not proposed again for it; what
+            failed may be after the module has broken down.
         shelved_until_ms: silent until then; -1 if not shelved.
         proposed_for: what kind of alert it was at the last proposal.
         causes: as last found, the most probable first.

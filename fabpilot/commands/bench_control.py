@@ -1,5 +1,6 @@
 """`fabpilot bench control`: what the advisor is worth beside nothing, SPC and an oracle."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -25,7 +26,11 @@ _LOTS = 60
 
 def control(
     scenarios: Annotated[
-        str, typer.Option("--scenarios", help="Built-in names, separated by commas; 'all'; 'none'.")
+        str,
+        typer.Option(
+            "--scenarios",
+            help="Built-in names, files and folders, separated by commas; 'all'; 'none'.",
+        ),
     ] = "all",
     seeds: Annotated[
         str, typer.Option("--seeds", help="Seeds for each scenario, separated by commas.")
@@ -62,14 +67,14 @@ def control(
       fabpilot bench control --json
 
       fabpilot bench control --scenarios slow_drift,quiet --seeds 1,2 --unseen 0 --lots 60
+
+      fabpilot bench control --scenarios own.yaml,bench/hard_scenarios --unseen 0 --trace-rows 40
     """
     try:
         chosen = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise ConfigError(f"--seeds {seeds!r}: whole numbers, separated by commas") from None
-    names = {"all": sorted(builtin_scenarios()), "none": []}.get(scenarios) or [
-        name for name in scenarios.split(",") if name != "none"
-    ]
+    names = sorted(builtin_scenarios()) if scenarios == "all" else _chosen(scenarios)
     plan: list[tuple[Scenario, int, bool]] = []
     for name in names:
         plan += [
@@ -91,6 +96,20 @@ def control(
         )
     if result is not None:
         report(result, as_json=as_json, title="control")
+
+
+def _chosen(scenarios: str) -> list[str]:
+    """Names and files, a folder's one by one."""
+    found: list[str] = []
+    for name in scenarios.split(","):
+        if not Path(name).is_dir():
+            found += [name] if name != "none" else []
+            continue
+        inside = sorted(str(path) for path in Path(name).glob("*.yaml"))
+        if not inside:
+            raise ConfigError(f"--scenarios {name}: there is no .yaml file in this folder")
+        found += inside
+    return found
 
 
 def _shortened(scenario: Scenario, lots: int | None, trace_rows: int | None) -> Scenario:

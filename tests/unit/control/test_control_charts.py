@@ -128,11 +128,65 @@ def test_a_repair_forgives_and_a_recipe_change_is_learnt() -> None:
     assert verdict.shifts == ()
 
 
+def alone(seed: int, shifts: list[float]) -> tuple[ChartGroup, list[Verdict]]:
+    """A module without any other of its kind, wafer by wafer; verdicts after its warm-up."""
+    rng, group, out = np.random.default_rng(seed), ChartGroup("R", DETECTION), []
+    for number, shift in enumerate(shifts):
+        reading = np.array([900.0 + 3.0 * (rng.normal() + shift), 1.0, 0.0])
+        verdict = group.update("E-1/A", ("power_w",), reading, number)
+        out += [] if verdict is None else [verdict]
+    return group, out
+
+
+@pytest.mark.parametrize("before", [16, 22, 28])
+def test_a_lone_module_with_few_wafers_is_judged_with_wider_limits(before: int) -> None:
+    for seed in range(10):
+        _, verdicts = alone(seed, [0.0] * before + [9.0] * 14)
+        assert not any(verdict.shifts for verdict in verdicts[: before - 10])
+        assert verdicts[-1].shifts
+
+
+def test_a_lone_module_that_is_well_stays_quiet_from_its_first_wafers() -> None:
+    for seed in range(60):
+        assert not any(verdict.shifts for verdict in alone(seed, [0.0] * 60)[1])
+
+
+def test_maintenance_makes_the_centre_unsure_and_leaves_the_spread_known() -> None:
+    tool = Tool()
+    tool.run(60)
+    assert tool.wafer(0).settling == 0
+    tool.group.settle("E-1/A")
+    # Blind for a while to what maintenance leaves, never to a fault.
+    verdicts = [tool.wafer(0, shift=9.0) for _ in range(8)]
+    assert [verdict.settling for verdict in verdicts] == list(range(1, 9))
+    assert verdicts[-1].shifts
+    tool.group.settle("E-1/A")
+    tool.run(150)
+    assert tool.wafer(0).settling == 0
+
+
+def test_what_is_recentred_is_judged_from_its_new_normal_without_a_warm_up() -> None:
+    tool = Tool()
+    tool.run(60)
+    tool.group.settle("E-1/A")
+    before = [tool.wafer(0, shift=3.0) for _ in range(15)][-1]
+    assert not before.quiet
+    assert not tool.group.recentre("E-1/A", {"pressure_pa"})
+    assert tool.group.recentre("E-1/A", {"power_w"})
+    after = [tool.wafer(0, shift=3.0) for _ in range(20)]
+    assert not any(verdict.shifts for verdict in after)
+    assert after[-1].quiet
+    assert any(tool.wafer(0, shift=9.0).shifts for _ in range(10))
+
+
 @pytest.mark.parametrize("wafers", [3, 40])
 def test_a_saved_group_goes_on_the_same(wafers: int) -> None:
     one, two = Tool(), Tool()
     one.run(wafers)
     two.run(wafers)
+    for tool in (one, two):
+        tool.group.settle("E-1/B")
+        tool.wafer(1)
     two.group = ChartGroup.restore("R", DETECTION, two.group.record())
     for _ in range(20):
         first, second = one.wafer(1, 3.0), two.wafer(1, 3.0)

@@ -5,7 +5,7 @@ from functools import cache
 import msgspec
 import pytest
 
-from contracts.events import Action, ActionEffect, Alert, AutomationSwitch, Event
+from contracts.events import Action, ActionEffect, Alert, AutomationSwitch, Event, Trace
 from control.engine import Engine
 from control.policy import Approval, ApprovalRule, Policy, load_policy
 from fab_sim import Fab, load_scenario
@@ -176,3 +176,38 @@ def test_an_effect_that_did_not_come_is_escalated_and_the_cure_not_repeated() ->
     last = of(told, Alert)[-1]
     assert (last.status, last.causes[0].mode) == ("open", "rf_match_drift")
     assert [action.kind for action in of(told, Action)] == ["schedule_pm"]
+
+
+def broke_down(*, cured: bool) -> tuple[list[Event], int]:
+    """A breakdown stands in the way of the maintenance that is proposed; the time of its repair."""
+    engine, told, back = Engine(POLICY, SITE), [], -1
+    well = {e.event_id: e for e in recorded("")}
+    for event in recorded("rf_match_drift"):
+        if back >= 0 and cured and isinstance(event, Trace) and event.key == MODULE:
+            event = well.get(event.event_id, event)
+        answers = engine.handle(event)
+        told += answers
+        first = next((a for a in answers if isinstance(a, Action)), None)
+        if first is None or back >= 0:
+            continue
+        for status in ("approved", "failed"):
+            stage = Action.event_id_for(first.action_id, status)  # type: ignore[arg-type]
+            engine.handle(msgspec.structs.replace(first, status=status, event_id=stage))
+        back = event.time_ms + 2
+        for number, what in enumerate(("unscheduled_down", "standby"), 1):
+            told += engine.handle(state(MODULE, "etch", event.time_ms + number, state=what))
+    return told, back
+
+
+def test_a_breakdown_is_no_cure_and_what_it_made_impossible_is_proposed_again() -> None:
+    told, back = broke_down(cured=False)
+    kinds = [(a.kind, a.status, a.time_ms > back) for a in of(told, Action)]
+    assert kinds == [("schedule_pm", "proposed", False), ("schedule_pm", "proposed", True)]
+    assert {alert.status for alert in of(told, Alert)} == {"open"}
+    assert len({alert.alert_id for alert in of(told, Alert)}) == 1
+
+
+def test_a_repair_that_did_cure_ends_the_alert_and_nothing_more_is_proposed() -> None:
+    told, back = broke_down(cured=True)
+    assert [action.time_ms > back for action in of(told, Action)] == [False]
+    assert of(told, Alert)[-1].status == "normal"

@@ -1,15 +1,20 @@
 """The judgement of namings, and scenarios drawn by chance."""
 
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
+import pytest
 
+from contracts.errors import ConfigError
 from contracts.events import Metrology
 from control.policy import load_policy
-from fab_sim import Fab, TrueExcursion
+from fab_sim import Fab, Scenario, TrueExcursion, load_scenario
 from fab_sim.modes import MODES
 from fabpilot.benchmarks.control import measure_control
 from fabpilot.benchmarks.unseen import unseen_scenario
+from fabpilot.commands import bench_control
 from fabpilot.fab_naming import NamingWatch
 from fabpilot.fab_policies import AdvisorPolicy
 from fabpilot.fab_policies.advisor import Naming
@@ -124,3 +129,28 @@ def test_the_four_policies_run_on_the_same_chance() -> None:
     assert len(seen) == 4
     assert len(set(result.runs[0].value.values())) == 1
     assert (result.captured, result.needless_stops, result.quiet_needless_stops) == (None, 0, 0)
+
+
+def test_a_folder_of_scenarios_is_run_file_by_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plans: list[list[str]] = []
+
+    def note(plan: Sequence[tuple[Scenario, int, bool]], *_: object, **__: object) -> None:
+        plans.append([f"{scenario.name} {seed}" for scenario, seed, _ in plan])
+
+    monkeypatch.setattr(bench_control, "measure_control", note)
+    for name in ("two", "one"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\ndescription: Own.\n")
+    bench_control.control(f"quiet,{tmp_path}", seeds="7", unseen=0, lots=3)
+    bench_control.control(str(tmp_path / "two.yaml"), seeds="7", unseen=0)
+    assert plans == [["quiet 7", "one 7", "two 7"], ["two 7"]]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"no \.yaml file"):
+        bench_control.control(str(tmp_path / "empty"), unseen=0)
+
+
+def test_the_hard_scenarios_are_scenarios() -> None:
+    files = sorted(Path("bench/hard_scenarios").glob("*.yaml"))
+    assert len(files) > 10
+    assert [load_scenario(file).name for file in files] == [file.stem for file in files]
