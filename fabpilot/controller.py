@@ -27,6 +27,7 @@ _STREAMS = (
     Stream.PREDICTIONS,
     Stream.ALERTS,
     Stream.ACTIONS,
+    Stream.JUDGEMENTS,
 )
 OnSettled = Callable[[Sequence[float], int, Sequence[Event]], None]
 

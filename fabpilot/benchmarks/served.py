@@ -169,7 +169,8 @@ def measure_served(
                     log.start_group(task, trained_to)
                     speeds[task] = _serve(log, task, scorer)
                     ceilings[task] = _alone(log, scorer, step)
-            told = [event for _, event in read_events(log, SITE, Stream.CHARTS)]
+            streams = (Stream.CHARTS, Stream.JUDGEMENTS)
+            told = [event for one in streams for _, event in read_events(log, SITE, one)]
             measured = _measured(log, step, parameter)
         traces = [event for event in told if isinstance(event, VirtualMetrology | TraceJudgement)]
         well, sick = _judged(fab, traces, measured)
