@@ -264,9 +264,7 @@ def test_the_state_is_bounded_however_many_versions_and_recipes_there_are() -> N
     feed(engine, line.wafers(8))
     before = len(engine.snapshot())
     for number in range(3 * MAX_CHARTS):
-        engine.handle(
-            judgement("L0000.02", SICK, line.now_ms + number, 9.0, version=f"{number}")
-        )
+        engine.handle(judgement("L0000.02", SICK, line.now_ms + number, 9.0, version=f"{number}"))
     assert len(engine.snapshot()) < before + MAX_CHARTS * 400
 
 
