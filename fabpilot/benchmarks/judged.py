@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from contracts.codec import decode, encode
-from contracts.events import Action, Alert, ChartPoint, Event, Trace, TraceJudgement
+from contracts.events import Action, Alert, ChartPoint, Event, Metrology, Trace, TraceJudgement
 from contracts.topics import Stream
 from contracts.trace_model import REGISTERED_NAMES
 from control.engine import Engine
@@ -157,7 +157,7 @@ def measure_judged(
         for event in events:
             own.hear(event)
             joint.hear(event)
-            if not isinstance(event, Trace):
+            if not isinstance(event, Trace | Metrology):
                 alone.hear(event)
 
     with tempfile.TemporaryDirectory(prefix="fabpilot-bench-") as folder:
