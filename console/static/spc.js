@@ -15,7 +15,7 @@ const ZONED = new Set(["xbar", "individuals"]);
 const LEAST_SCORE = 0.01;
 
 export function shortRule(rule) {
-  return rule.replace("western-electric-", "WE ").replace("nelson-", "N ").replace("moving-range", "MR");
+  return rule.replace("western-electric-", "WE ").replace("nelson-", "N ").replace("moving-range", "MR").replace("bernoulli-cusum", "CUSUM");
 }
 
 function yLabel(kind, parameter) {
