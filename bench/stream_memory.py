@@ -21,6 +21,7 @@ import msgspec
 from contracts.codec import encode
 from contracts.topics import Stream, topic_name
 from fabpilot.benchmarks.maps import SITE, bench_maps
+from fabpilot.benchmarks.process_usage import resident_mib
 from fabpilot.benchmarks.service import Service
 from fabpilot.settings import load_settings
 from fabpilot.wiring import open_site_log
@@ -29,14 +30,6 @@ from streaming.deadline import Deadline
 FIRST = 20_000
 TOGETHER = 500
 ALLOWED = 1.10
-
-
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process (proc(5), VmRSS)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"process {pid} has ended")
 
 
 def main() -> None:

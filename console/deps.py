@@ -8,7 +8,9 @@ from sqlalchemy import Engine
 
 from console.access.policy import Access
 from contracts.clock import Clock, SystemClock
+from contracts.events import Event
 from streaming.log import Log
+from streaming.stateful import OnTaken
 
 __all__ = ["Check", "ConsoleDeps", "HealthReport", "ModelInfo", "Site"]
 
@@ -104,6 +106,8 @@ class ConsoleDeps:
         version: of fabpilot.
         allowed_hosts: names this console may be called by besides the loopback ones.
         access: how people are let in; without a word, whoever sits at this machine.
+        on_taken: called after records were taken into the read model (`streaming.stateful`).
+        on_decided: called after somebody decided something, with the event that says so.
     """
 
     engine: Engine
@@ -115,3 +119,5 @@ class ConsoleDeps:
     version: str = ""
     allowed_hosts: Sequence[str] = ()
     access: Access = field(default_factory=Access)
+    on_taken: OnTaken | None = None
+    on_decided: Callable[[Event], None] | None = None

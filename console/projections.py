@@ -48,6 +48,8 @@ __all__ = ["rows_of"]
 
 # Beyond this a trace is not drawn but abused: 60 variables for 20 minutes at 10 Hz fit ten times.
 _MAX_TRACE_VALUES = 8_000_000
+# Recipes have a handful; a number that changes with every sample is no step.
+_MOST_RECIPE_STEPS = 100
 
 
 def rows_of(event: Event, record: Record) -> Rows:
@@ -237,9 +239,24 @@ def _trace(event: Trace, record: Record) -> Rows:
                 "sample_period_ms": event.sample_period_ms,
                 "samples": values.shape[0],
                 "data": event.values.data,
+                "recipe_steps": _recipe_steps(event, values.shape[0]),
             },
         )
     ]
+
+
+def _recipe_steps(event: Trace, samples: int) -> str | None:
+    """Where each recipe step begins, as `console_traces.recipe_steps`."""
+    if event.recipe_steps is None:
+        return None
+    steps = event.recipe_steps.numpy()
+    if steps.shape != (samples,) or steps.dtype != np.uint8:
+        raise TraceError(
+            f"trace {event.event_id} has recipe steps {steps.shape} {steps.dtype}; they must be"
+            f" {samples} of uint8, one a sample"
+        )
+    begins = np.flatnonzero(np.diff(steps.astype(np.int16), prepend=-1))[:_MOST_RECIPE_STEPS]
+    return json.dumps([[int(row), int(steps[row])] for row in begins])
 
 
 def _equipment_state(event: EquipmentState, record: Record) -> Rows:

@@ -24,6 +24,7 @@ from console.store import project
 from console.strings import LANGUAGES, Strings, strings_for
 from console.views import Strip
 from contracts.errors import FabpilotError
+from contracts.events import Event
 from contracts.topics import Stream, topic_name
 from streaming.database import read_only
 from streaming.log import Log
@@ -85,6 +86,7 @@ class Services:
                 engine=engine,
                 topics=self.topics,
                 apply=project,
+                on_taken=self.deps.on_taken,
                 stage="console",
             ).run(stop)
 
@@ -139,6 +141,12 @@ class Services:
             self._lag = None
             raise
         self._lag = sum(max(0, end - offsets.get(place, 0)) for place, end in ends.items())
+
+    def decided(self, event: Event) -> None:
+        """Somebody decided this: have the relay look now rather than in a second."""
+        self.published_soon()
+        if self.deps.on_decided is not None:
+            self.deps.on_decided(event)
 
     def published_soon(self) -> None:
         """Have the relay look now rather than in a second."""

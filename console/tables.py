@@ -234,6 +234,8 @@ traces = Table(
     Column("sample_period_ms", Float, nullable=False),
     Column("samples", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    # JSON: [row, number] of where each recipe step begins; NULL where the trace does not say.
+    Column("recipe_steps", Text),
     Index("console_traces_place", "site", "module", "recipe_id", "time_ms"),
     Index("console_traces_recipe", "site", "recipe_id", "step"),
 )

@@ -321,6 +321,13 @@ class Band(View):
     high: list[float | None] = Field(description="their 95th percentile")
 
 
+class RecipeStepView(View):
+    """Where a step of the recipe begins in a trace."""
+
+    number: int
+    from_s: float
+
+
 class TracesView(View):
     """The suspect's traces against those of other modules running the same recipe and step."""
 
@@ -331,6 +338,9 @@ class TracesView(View):
     normal_wafers: int
     normal_modules: list[str]
     seconds: list[float]
+    recipe_steps: list[RecipeStepView] = Field(
+        description="of the suspect's latest trace; empty where it does not say"
+    )
     bands: list[Band]
 
 

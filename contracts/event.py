@@ -32,5 +32,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def trace_root(self) -> str:
-        """What its distributed trace is about: the wafer where there is one."""
-        return str(getattr(self, "substrate_id", "") or self.event_id)
+        """What its distributed trace is about: a wafer, an action or an alert where it has one."""
+        for name in ("substrate_id", "action_id", "alert_id"):
+            if found := getattr(self, name, ""):
+                return str(found)
+        return self.event_id

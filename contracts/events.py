@@ -151,6 +151,8 @@ class Trace(Event, frozen=True, kw_only=True):
         values: (samples, variables) float32; NaN where a sensor gave nothing.
         times_ms: (samples,) float32, when each row was really read, from the start of the trace,
             rising; None where the rows are exactly one period apart.
+        recipe_steps: (samples,) uint8, the recipe step each row was read in, from 1; None where the
+            equipment does not report it.
     """
 
     ce_type: ClassVar[str] = "fabpilot.trace.v1"
@@ -169,6 +171,7 @@ class Trace(Event, frozen=True, kw_only=True):
     sample_period_ms: float
     values: Array
     times_ms: Array | None = None
+    recipe_steps: Array | None = None
 
     @property
     def key(self) -> str:

@@ -5,7 +5,7 @@ import re
 
 from contracts.errors import ConfigError
 
-__all__ = ["check_group", "check_site", "derived_id", "trace_id", "traceparent"]
+__all__ = ["check_group", "check_site", "derived_id", "span_id", "trace_id", "traceparent"]
 
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -62,9 +62,14 @@ def trace_id(root: str) -> str:
     return derived_id("trace", root)
 
 
+def span_id(*parts: str) -> str:
+    """The W3C span id of what made the event with this id, or of what else `parts` name."""
+    return derived_id("span", *parts)[:16]
+
+
 def traceparent(root: str, event_id: str) -> str:
     """A W3C traceparent whose trace id is the same for every event about `root` (a wafer).
 
     https://www.w3.org/TR/trace-context/#traceparent-header
     """
-    return f"00-{trace_id(root)}-{derived_id('span', event_id)[:16]}-01"
+    return f"00-{trace_id(root)}-{span_id(event_id)}-01"

@@ -98,6 +98,7 @@ def deviations_of_run(
     reference: FaultReference,
     values: npt.NDArray[np.float32],
     times_s: npt.NDArray[np.float64],
+    step: npt.NDArray[np.int64] | None,
 ) -> tuple[npt.NDArray[np.float32], tuple[Trouble, ...]]:
     """A row of the graph's input, (P,) float32, and why parts of the run cannot be judged.
 
@@ -106,8 +107,12 @@ def deviations_of_run(
         reference: of the run's thread.
         values: (T, V) in the order of the layout's variables, NaN where a sample is missing.
         times_s: (T,), never falling.
+        step: (T,) recipe step of each sample, from 1; None where there is none. A model that was
+            learned without recipe steps does not look at them.
     """
-    features, troubles = measure(detail.layout, values, times_s, None)
+    if not detail.layout.by_step:
+        step = None
+    features, troubles = measure(detail.layout, values, times_s, step)
     level, deviation = (
         x.numpy().astype(np.float64) for x in (reference.level, reference.deviation)
     )

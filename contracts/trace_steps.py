@@ -86,6 +86,11 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resolution: tuple[float, ...]
     steps: tuple[StepLayout, ...]
 
+    @property
+    def by_step(self) -> bool:
+        """Whether runs are cut into recipe steps; else each is looked at as one."""
+        return any(part.step != ONE_STEP for part in self.steps)
+
     def features(self) -> tuple[Feature, ...]:
         """P features in the order of `measure`."""
         return tuple(

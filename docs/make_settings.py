@@ -8,8 +8,8 @@ __all__ = ["settings_page"]
 
 _HEAD = """# Settings
 
-Every process reads its settings from the environment; nothing else is read. A variable that looks
-like a setting and is none is an error, so that a typing mistake does not go unnoticed.
+Every process reads its settings from the environment; nothing else of ours is read. A variable
+that looks like a setting and is none is an error, so that a typing mistake does not go unnoticed.
 
 | variable | default | what it is |
 |---|---|---|

@@ -10,7 +10,7 @@ from contracts.errors import ConfigError, GuardRailError
 from contracts.events import Action, ActionStatus, Event
 from contracts.ids import check_site
 from contracts.topics import Stream
-from fab_sim.line import HOUR_MS, Line
+from fab_sim.line import Line
 from fab_sim.modules import Illness, Module
 from fab_sim.orders import obey
 from fab_sim.qualification import Qualified, qualify
@@ -18,6 +18,7 @@ from fab_sim.rendering import Renderer
 from fab_sim.scenario import Scenario
 from fab_sim.tally import Tally
 from fab_sim.truth import ModuleHour, TrueExcursion, TruthSink
+from fab_sim.upkeep import HOUR_MS
 
 __all__ = ["Fab"]
 

@@ -12,23 +12,21 @@ from typing import Any
 
 import simpy
 
-from contracts.events import E10State
 from fab_sim.kinds import INSPECTION, KINDS, METROLOGY, TEST
 from fab_sim.lots import Lot, Luck, ToMeasure, Wafer
 from fab_sim.maps import Hit
 from fab_sim.modules import Module, ModuleRun
 from fab_sim.randomness import logic_random
 from fab_sim.report import Report
-from fab_sim.scenario import Excursion, Scenario, SensorFault, Step
+from fab_sim.scenario import Scenario, Step
 from fab_sim.tools import JUDGES, Tool
+from fab_sim.upkeep import HOUR_MS, Process, Upkeep
 
-__all__ = ["HOUR_MS", "Line"]
+__all__ = ["Line"]
 
-MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+MINUTE_MS = 60_000
 # Robot exchange between two wafers of a module, and carrier transport between two tools.
 _EXCHANGE_MS, _TRANSPORT_MIN = 15_000, (4.0, 10.0)
-# Planned maintenance, and the repair of a breakdown.
-_PM_H, _REPAIR_H = (3.0, 5.0), (1.0, 6.0)
 # A lot on hold for so long is scrapped: nobody is coming for it.
 _HOLD_LIMIT_MS = 72 * HOUR_MS
 # One-off mishaps: mostly handling, which scratches and leaves marks at one place.
@@ -40,8 +38,6 @@ _MISHAPS = (
     ("rf_match_drift", 1),
     ("particle_burst", 1),
 )
-
-Process = Generator[simpy.Event, Any, None]
 
 
 class Line:
@@ -84,12 +80,14 @@ class Line:
         self._waiting_excursions = [
             item for item in scenario.excursions if item.onset_wafers is not None
         ]
+        self.upkeep = Upkeep(env, self.modules, self._key, report, self.dispatch)
+        # Processes of one moment run in the order they were made in: this order is the fab's.
         env.process(self._open())
         for excursion in scenario.excursions:
             if excursion.onset_h is not None:
-                env.process(self._begin_later(excursion, excursion.onset_h))
+                env.process(self.upkeep.begin_later(excursion, excursion.onset_h))
         for fault in scenario.sensor_faults:
-            env.process(self._sensor_fault(fault))
+            env.process(self.upkeep.sensor_fault(fault))
 
     @property
     def now_ms(self) -> int:
@@ -140,7 +138,7 @@ class Line:
         for excursion in list(self._waiting_excursions):
             if self._wafers_started >= (excursion.onset_wafers or 0):
                 self._waiting_excursions.remove(excursion)
-                self._begin(excursion)
+                self.upkeep.begin(excursion)
         self._report.entered(lot)
         self.env.process(self._travel(lot))
 
@@ -302,7 +300,7 @@ class Line:
         order = 0
         while lot.waiting and not lot.held and module.usable:
             wafer = lot.waiting.pop()
-            self._occupy(module)
+            self.upkeep.occupy(module)
             run = self._run(module, lot, wafer, step, place, order)
             order += 1
             report.started(lot, wafer, module, step, place)
@@ -311,14 +309,14 @@ class Line:
             self._note(wafer, step, place, run)
             report.completed(lot, wafer, module, step, place)
             report.sensed(lot, wafer, module, step, place, run)
-        self._release(module)
+        self.upkeep.release(module)
 
     def _bake_lot(
         self, module: Module, lot: Lot, step: Step, place: int
     ) -> Generator[simpy.Event, Any, None]:
         """A furnace takes the whole lot; the slot is the place in the boat."""
         wafers, lot.waiting = sorted(lot.waiting, key=lambda wafer: wafer.number), []
-        self._occupy(module)
+        self.upkeep.occupy(module)
         runs = [self._run(module, lot, wafer, step, place, 0) for wafer in wafers]
         for wafer in wafers:
             self._report.started(lot, wafer, module, step, place)
@@ -329,7 +327,7 @@ class Line:
             self._report.completed(lot, wafer, module, step, place)
         # One furnace run, one trace; it carries the first wafer's id.
         self._report.sensed(lot, wafers[0], module, step, place, runs[0])
-        self._release(module)
+        self.upkeep.release(module)
 
     def _run(
         self, module: Module, lot: Lot, wafer: Wafer, step: Step, place: int, order: int
@@ -359,7 +357,7 @@ class Line:
     ) -> Generator[simpy.Event, Any, None]:
         """Metrology, inspection or test of a lot's wafers together."""
         wafers, lot.waiting = sorted(lot.waiting, key=lambda wafer: wafer.number), []
-        self._occupy(module)
+        self.upkeep.occupy(module)
         for wafer in wafers:
             self._report.started(lot, wafer, module, step, place)
         pace = self._pace * lot.luck.pace[place][0] * 0.87
@@ -373,65 +371,7 @@ class Line:
             else:
                 self._report.tested(lot, wafer)
         _forget(lot, step.kind)
-        self._release(module)
-
-    def _occupy(self, module: Module) -> None:
-        module.busy = True
-        if module.state != "productive":
-            self.set_state(module, "productive", "")
-
-    def _release(self, module: Module) -> None:
-        """A module has no more wafers for now: maintenance that was waiting begins."""
-        module.busy = False
-        if module.down_due:
-            self.env.process(self._go_down(module))
-        elif not module.down:
-            self.set_state(module, "standby", "")
-
-    # -- states, maintenance, excursions ------------------------------------------------------
-
-    def set_state(self, module: Module, state: E10State, reason: str) -> None:
-        """Change a module's E10 state and report it, if it is another one."""
-        if module.state != state:
-            module.state = state
-            self._report.state(module, reason)
-
-    def schedule_pm(self, module: Module, reason: str) -> None:
-        """Take a module down for maintenance as soon as its wafer is done."""
-        module.down_due, module.down_planned = reason, True
-        if not module.busy and module.state != "productive":
-            self.env.process(self._go_down(module))
-
-    def _go_down(self, module: Module) -> Process:
-        """Maintenance, which puts everything right, or the repair of what broke, which does not."""
-        reason, planned = module.down_due, module.down_planned
-        module.down_due, module.down = "", True
-        self.set_state(module, "scheduled_down" if planned else "unscheduled_down", reason)
-        hours = module.down_hours(*(_PM_H if planned else _REPAIR_H))
-        yield self.env.timeout(int(hours * HOUR_MS))
-        module.down = False
-        if planned:
-            for illness in module.maintain(self.now_ms):
-                self._report.cleared(module, illness)
-        what = "maintenance is done" if planned else "repaired"
-        self.set_state(module, "standby", f"{what}: {reason}")
-        self.dispatch(module.kind)
-
-    def _begin(self, excursion: Excursion) -> None:
-        module = self.modules[f"{excursion.equipment}/{excursion.module}"]
-        self._report.began(module, module.fall_ill(excursion, self._key, self.now_ms))
-
-    def _begin_later(self, excursion: Excursion, hours: float) -> Process:
-        yield self.env.timeout(int(hours * HOUR_MS) + 1)
-        self._begin(excursion)
-
-    def _sensor_fault(self, fault: SensorFault) -> Process:
-        module = self.modules[f"{fault.equipment}/{fault.module}"]
-        yield self.env.timeout(int(fault.onset_h * HOUR_MS) + 1)
-        begun = module.sensor_fails(fault)
-        if fault.until_h is not None:
-            yield self.env.timeout(int((fault.until_h - fault.onset_h) * HOUR_MS))
-            module.sensor_mended(begun)
+        self.upkeep.release(module)
 
 
 def _forget(lot: Lot, kind: str) -> None:

@@ -106,7 +106,7 @@ def _release_module(line: Line, action: Action, module: Module) -> str:
 def _schedule_pm(line: Line, action: Action, module: Module) -> str:
     if module.down or module.down_due:
         return f"{module.name} is down or about to go down already"
-    line.schedule_pm(module, f"maintenance, action {action.action_id}")
+    line.upkeep.schedule_pm(module, f"maintenance, action {action.action_id}")
     return ""
 
 

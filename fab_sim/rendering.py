@@ -32,7 +32,7 @@ from fab_sim.review_images import REVIEW_PIXEL_SIZE_NM, draw_review_image, encod
 from fab_sim.review_sites import review_sites
 from fab_sim.scenario import Scenario, Step
 from fab_sim.tally import Tally
-from fab_sim.traces import draw_trace, sample_period_ms, variable_names
+from fab_sim.traces import draw_trace, recipe_steps, sample_period_ms, variable_names
 from fab_sim.truth import TruthBook, TruthSink, WaferTruth
 
 __all__ = ["Renderer"]
@@ -229,6 +229,7 @@ class Renderer:
                 sample_period_ms=sample_period_ms(module.kind, step.minutes, most),
                 values=Array.of(drawn.values),
                 times_ms=Array.of(drawn.times_ms),
+                recipe_steps=recipe_steps(module.kind, len(drawn.values)),
             )
         )
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from contracts.arrays import Array
 from fab_sim.kinds import KINDS
 from fab_sim.sensor_faults import SensorFault, apply_fault
 
@@ -20,6 +21,7 @@ __all__ = [
     "DrawnTrace",
     "draw_trace",
     "phase_slices",
+    "recipe_steps",
     "sample_count",
     "sample_period_ms",
     "variable_names",
@@ -113,6 +115,19 @@ def phase_slices(kind: str, samples: int) -> dict[str, slice]:
         slices[phase.name] = slice(begin, end)
         begin = end
     return slices
+
+
+@lru_cache(maxsize=512)
+def recipe_steps(kind: str, samples: int) -> Array:
+    """(samples,) uint8: the number of the recipe step that each row of a trace belongs to, from 1.
+
+    >>> recipe_steps("litho", 8).numpy()
+    array([1, 2, 2, 2, 2, 2, 2, 3], dtype=uint8)
+    """
+    found = np.zeros(samples, dtype=np.uint8)
+    for number, rows in enumerate(phase_slices(kind, samples).values(), 1):
+        found[rows] = number
+    return Array.of(found)
 
 
 def draw_trace(

@@ -12,8 +12,10 @@ from contracts.topics import Stream, topic_name
 from control.engine import Engine
 from control.policy import load_policy
 from control.state_parts import Changes
+from fabpilot.tracing import Led
 from streaming.database import insert_or
 from streaming.log import Log
+from streaming.merge import Taken
 from streaming.migrate import migrate
 from streaming.stateful import Arrived, StatefulLoop, StatefulReport
 
@@ -30,6 +32,7 @@ _STREAMS = (
     Stream.JUDGEMENTS,
 )
 OnSettled = Callable[[Sequence[float], int, Sequence[Event]], None]
+OnApplied = Callable[[Sequence[Led], Sequence[Taken], int], None]
 
 # How long a standby waits after the last sign of life. A controller that was killed is back within
 # this time too; alerts can wait that long, and a busy machine does not lose its lease by accident.
@@ -96,16 +99,28 @@ class Controller:
         engine: of the database.
         site: the fab.
         policy_path: guard rails; None takes the packaged ones.
+        on_applied: called after every transaction with what each record led to, the records, and
+            when it ended (`fabpilot.tracing`).
 
     Raises:
         ConfigError: the policy file is wrong.
     """
 
-    def __init__(self, log: Log, engine: sa.Engine, *, site: str, policy_path: Path | None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        engine: sa.Engine,
+        *,
+        site: str,
+        policy_path: Path | None,
+        on_applied: OnApplied | None = None,
+    ) -> None:
         self._site = site
         self._policy = load_policy(policy_path)
         self._engine: Engine | None = None
         self._unsettled: list[tuple[list[float], list[Event]]] = []
+        self._on_applied = on_applied
+        self._led: list[Led] = []
         topics = controller_topics(site)
         self._loop = StatefulLoop(
             name=loop_name(site),
@@ -114,6 +129,7 @@ class Controller:
             topics=lambda: topics,
             apply=self._apply,
             on_rollback=self._forget,
+            on_taken=self._taken if on_applied is not None else None,
             lease_ms=_LEASE_MS,
         )
 
@@ -156,11 +172,25 @@ class Controller:
         self._engine = None
         # Earlier parts of the batch may be settled; they are lost to the figures alone.
         self._unsettled.clear()
+        self._led.clear()
+
+    def _taken(self, taken: Sequence[Taken], began_ns: int, ended_ns: int) -> None:
+        """Tell what one transaction's records led to; it was committed at `ended_ns`."""
+        count = sum(isinstance(one, Arrived) for one in taken)
+        led, self._led = self._led[:count], self._led[count:]
+        if self._on_applied is not None:
+            self._on_applied(led, taken, ended_ns)
 
     def _apply(self, connection: sa.Connection, arrived: Sequence[Arrived]) -> list[Event]:
         engine = self._engine or self._load(connection)
         self._engine = engine
-        events = [event for one in arrived for event in engine.handle(one.event)]
+        events: list[Event] = []
+        for one in arrived:
+            began_ns = time.time_ns()
+            followed = engine.handle(one.event)
+            events += followed
+            if self._on_applied is not None:
+                self._led.append((one.record, one.event, followed, began_ns))
         now = time.time()
         ages = [now - one.record.timestamp_ms / 1000 for one in arrived]
         self._unsettled.append((ages, events))

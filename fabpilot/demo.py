@@ -72,7 +72,7 @@ def ensure_model(settings: Settings, stop: threading.Event, say: Callable[[str],
             return False
     if training.returncode:
         raise ModelError(
-            "training the first model failed, its words are above; try it alone:"
+            "training the first model failed, see its output above; try it alone:"
             f" fabpilot {' '.join(TRAIN_ARGUMENTS)}"
         )
     return True

@@ -21,5 +21,5 @@ def parse_duration(text: str) -> float:
     """
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None or float(match[1]) <= 0:
-        raise ConfigError(f"{text!r} is no duration; write 90s, 20m or 1.5h")
+        raise ConfigError(f"{text!r} is not a duration; write 90s, 20m or 1.5h")
     return float(match[1]) * _SECONDS[match[2]]

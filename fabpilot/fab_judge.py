@@ -150,7 +150,7 @@ def judge_fab(
         ConfigError: the scenario has no `total`, so it would never end.
     """
     if scenario.lots.total is None:
-        raise ConfigError("the scenario goes on for ever: say how many lots to make (--lots)")
+        raise ConfigError("the scenario has no end: say how many lots to make (--lots)")
     book = _Digests() if digest else None
     runs: list[_SiteRunner] = []
 

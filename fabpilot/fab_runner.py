@@ -7,7 +7,7 @@ events, with the actions it had obeyed, and goes on as if nothing had been.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ import structlog
 from contracts.clock import Clock, SystemClock
 from contracts.codec import decode, encode
 from contracts.errors import ConfigError, DataError, GuardRailError
-from contracts.events import Action, WaferMap
+from contracts.events import Action, Event, WaferMap
 from contracts.ids import trace_id
 from contracts.records import Message
 from contracts.topics import Stream, topic_name
@@ -80,6 +80,8 @@ class FabRunner:
         folder: where the fab's identity is kept.
         start_ms: a new fab's clock at the start; None for now.
         clock: tells what time it is now.
+        on_sent: called after every append with its events, each with when it was made, and with
+            when they were on the log: nanoseconds since the epoch, by this machine's clock.
     """
 
     def __init__(
@@ -92,7 +94,10 @@ class FabRunner:
         folder: Path,
         start_ms: int | None = None,
         clock: Clock | None = None,
+        on_sent: Callable[[Sequence[tuple[Event, int]], int], None] | None = None,
     ) -> None:
+        self._on_sent = on_sent
+        self._made: list[tuple[Event, int]] = []
         self._scenario = scenario
         self._log = log
         self._site = site
@@ -154,6 +159,9 @@ class FabRunner:
                 if not events:
                     break
                 self._pending += [encode(event) for event in events]
+                if self._on_sent is not None:
+                    made_ns = time.time_ns()
+                    self._made += [(event, made_ns) for event in events]
                 for event in events:
                     if isinstance(event, WaferMap):
                         # Where a wafer's way through the logs of the processes begins.
@@ -211,6 +219,9 @@ class FabRunner:
                 )
             self._events += len(self._pending)
             self._pending = []
+            if self._on_sent is not None:
+                self._on_sent(self._made, time.time_ns())
+                self._made = []
         if on_progress is not None:
             on_progress(fab.wafers_done)
 

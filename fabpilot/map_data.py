@@ -1,5 +1,6 @@
 """Sets of wafer maps by the names the command line gives them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -7,13 +8,16 @@ import numpy as np
 
 from contracts.errors import DatasetError
 from fab_sim import labelled_maps, load_scenario
-from models.data import MapSet, from_lists, load_maps
+from models.data import MapSet, from_lists
+from models.map_files import load_maps
 from models.splits import split_blocks
 
-__all__ = ["HOLDOUT", "Part", "load_named_maps", "part_of"]
+__all__ = ["HOLDOUT", "SIM_WAFERS", "Part", "load_maps_of_run", "load_named_maps", "part_of"]
 
 # Share of the lots that training never sees; `evaluate --part holdout` finds the same ones.
 HOLDOUT = 0.15
+SIM_WAFERS = 40_000
+"""Maps the synthetic fab makes to train on, unless told otherwise."""
 _SPLIT_SEED = 0
 _SIM_PREFIX = "sim:"
 
@@ -39,6 +43,17 @@ def load_named_maps(data: str, *, wafers: int, seed: int) -> MapSet:
     return from_lists(
         made.grids, made.labels, [number[lot] for lot in made.lots], f"{data} seed {seed}"
     )
+
+
+def load_maps_of_run(data: str, params: Mapping[str, str]) -> MapSet:
+    """The maps that `data` meant in a training run; raises as `load_named_maps`.
+
+    Args:
+        data: as in `load_named_maps`.
+        params: of the run; they say how many wafers of the synthetic fab, and which seed.
+    """
+    wafers = int(params.get("wafers", SIM_WAFERS))
+    return load_named_maps(data, wafers=wafers, seed=int(params.get("data_seed", 0)))
 
 
 def part_of(maps: MapSet, part: Part) -> MapSet:

@@ -288,6 +288,7 @@ class ControllerMetrics(_LoopMetrics):
                 self._alerts.labels(self._site, event.kind, event.severity).inc()
                 _log.info(
                     "alert raised",
+                    trace_id=trace_id(event.trace_root),
                     alert=event.alert_id,
                     kind=event.kind,
                     pattern=event.pattern,
@@ -303,6 +304,7 @@ class ControllerMetrics(_LoopMetrics):
                 self._actions.labels(self._site, event.kind, event.status).inc()
                 _log.info(
                     "action",
+                    trace_id=trace_id(event.trace_root),
                     action=event.action_id,
                     alert=event.alert_id,
                     kind=event.kind,

@@ -19,23 +19,23 @@ from contracts.errors import ConfigError, DatasetError, RegistryError
 from contracts.events import WaferMap
 from contracts.model_file import missing_patterns
 from fabpilot.confirmed import Confirmed, as_confirmed, combine, read_labelled
-from fabpilot.map_data import load_named_maps, part_of
-from fabpilot.promotion import Outcome, find_contest, judge, settle, this_user
+from fabpilot.map_data import load_maps_of_run, part_of
+from fabpilot.map_gate import judge_map_contest
+from fabpilot.promotion import Outcome, find_contest, settle
 from fabpilot.settings import Settings
 from fabpilot.shadow import Shadow, ShadowReport, recorded_maps
+from fabpilot.trail import this_user
 from fabpilot.training import Origin, TrainReport, train_and_register
 from fabpilot.wiring import MODEL_NAME, open_repository
-from models.data import MapSet, load_maps, save_maps
-from models.options import Precision, TrainOptions
+from models.data import MapSet
+from models.map_files import load_maps, save_maps
+from models.options import Precision, TrainOptions, batch_for
 from models.registry import CHALLENGER, CHAMPION, ModelVersion, find_version
 from serving.repository import Loaded
 from serving.session import Session
 from streaming.log import Log
 
 __all__ = ["RetrainOptions", "RetrainReport", "retrain", "teaching_set"]
-
-# With fewer maps than this the default batch leaves too few steps (docs/models.md).
-_FEW_MAPS = 20_000
 
 
 class RetrainReport(msgspec.Struct, frozen=True):
@@ -134,7 +134,7 @@ def retrain(
         seen, lambda done: on_progress("in shadow", done / max(1, options.shadow))
     )
     held_out = part_of(maps, "holdout")
-    decision = judge(
+    decision = judge_map_contest(
         settings, contest, held_out, lambda done, total: on_progress("judging", done / total)
     )
     outcome = settle(
@@ -186,9 +186,7 @@ def teaching_set(
         )
     # First what is quickly read and often missing.
     labelled = read_labelled(log, sites)
-    reference = load_named_maps(
-        named, wafers=int(params.get("wafers", 40_000)), seed=int(params.get("data_seed", 0))
-    )
+    reference = load_maps_of_run(named, params)
     confirmed = as_confirmed(labelled, multi_label=reference.multi_label)
     return combine(reference, confirmed.maps), confirmed
 
@@ -224,7 +222,7 @@ def _train(
         backbone=champion.params.get("backbone", given.backbone),
         size=int(champion.params.get("size", given.size)),
         views=int(champion.params.get("views", given.views)),
-        batch=128 if len(maps) < _FEW_MAPS else given.batch,
+        batch=batch_for(len(maps)),
         precision=_precision(champion),
     )
     init = f"models:/{MODEL_NAME}/{champion.version}"

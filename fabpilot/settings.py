@@ -76,6 +76,23 @@ class Settings(BaseSettings):
         description="Address of that port. Nobody is asked who they are there: loopback, or a"
         " network of containers.",
     )
+    otlp_endpoint: str = Field(
+        default="",
+        description="OpenTelemetry collector that gets each wafer's way as a trace, over OTLP/HTTP,"
+        " such as http://collector:4318 (docs/tracing.md). Default: none.",
+    )
+    otlp_headers_file: Path | None = Field(
+        default=None,
+        description="File with headers for the collector, 'name: value' a line, such as an"
+        " authorization.",
+    )
+    otlp_sample: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the traces that is sent, 0 to 1; chosen by trace id, so that every"
+        " process chooses the same.",
+    )
     database: str = Field(
         default="",
         description="SQLAlchemy URL of alerts, audit trail and controller state."

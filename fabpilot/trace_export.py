@@ -85,6 +85,7 @@ class _Seen:
     steps: Counter[str] = field(default_factory=Counter)
     parameters: Counter[str] = field(default_factory=Counter)
     variables: dict[str, None] = field(default_factory=dict)
+    recipe_steps: bool = False
     # Of each wafer the times of its visits; of each visit its measured means.
     visits: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     measured: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -144,6 +145,7 @@ def _look(log: Log, site: str, wanted: Wanted, counted: _Count) -> _Seen:
         seen.steps[event.step] += 1
         if wanted.has(event):
             seen.variables |= dict.fromkeys(event.variables)
+            seen.recipe_steps |= event.recipe_steps is not None
             seen.visits[event.substrate_id].append(event.time_ms)
     if wanted.parameter:
         for event in counted.events(log, site, Stream.METROLOGY):
@@ -213,6 +215,8 @@ def _schema(wanted: Wanted, seen: _Seen) -> pa.Schema:
         ("context_recipe", pa.string()),
         ("context_module", pa.string()),
     ]
+    if seen.recipe_steps:
+        columns.append(("step", pa.uint8()))
     if wanted.parameter:
         columns.append(("context_parameter", pa.string()))
     if wanted.parameter or wanted.yield_below is not None:
@@ -281,6 +285,9 @@ def _rows(schema: pa.Schema, wanted: Wanted, event: Trace, target: float | None)
     )
     if times.shape != (n,) or not np.all(np.isfinite(times)):
         raise DatasetError(f"trace {event.event_id}: times that are no numbers")
+    steps = None if event.recipe_steps is None else event.recipe_steps.numpy()
+    if steps is not None and steps.shape != (n,):
+        raise DatasetError(f"trace {event.event_id}: {steps.shape} recipe steps of {n} samples")
     of_run = {
         "run": event.event_id,
         "group": event.lot_id,
@@ -296,6 +303,8 @@ def _rows(schema: pa.Schema, wanted: Wanted, event: Trace, target: float | None)
     for part in schema:
         if part.name == "time_s":
             arrays.append(pa.array(times / 1000.0, type=part.type))
+        elif part.name == "step" and steps is not None:
+            arrays.append(pa.array(steps, type=part.type))
         elif part.name in of_run:
             arrays.append(pa.repeat(pa.scalar(of_run[part.name], type=part.type), n))
         elif part.name in column:

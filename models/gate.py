@@ -1,6 +1,7 @@
 """Whether a challenger may take the champion's place: numbers in, a decision with its reasons out.
 
-Nothing here loads a model or asks a registry; `fabpilot.promotion` gathers the numbers.
+Nothing here loads a model or asks a registry; `fabpilot.map_gate` and
+`fabpilot.trace_gate` gather the numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +13,16 @@ import numpy.typing as npt
 from scipy.stats import binom
 
 from contracts.model_file import missing_patterns
-from models.intervals import lot_draws
+from models.paired import Answers, macro_f1, paired_interval
 
 __all__ = [
     "Candidate",
     "Check",
     "GateDecision",
     "decided",
-    "macro_f1",
-    "paired_interval",
     "pass_gate",
     "refused",
 ]
-
-Answers = npt.NDArray[np.uint8]
 
 # A probability may be off by so much on the golden batch: what serving, too, grants other hardware.
 _PARITY = 0.02
@@ -45,8 +42,6 @@ _RECOGNISED = 0.8
 # What any pattern known before may lose of its maps in return, and a loss that chance explains with
 # this probability is none: two maps of forty are five points.
 _FORGOTTEN, _CHANCE = 0.01, 0.05
-_RESAMPLES = 1_000
-_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -195,69 +190,6 @@ def decided(checks: Sequence[Check], *, runs: int) -> GateDecision:
         runs: it was judged on.
     """
     return _decision(checks, checks[-1].sentence, runs, None)
-
-
-def macro_f1(truth: Answers, answers: Answers) -> float:
-    """Mean F1 over the classes that the truth (N, C) shows.
-
-    `evaluate` also counts classes that the model alone names, as 0. Here two models are compared,
-    and both must be averaged over the same classes; such an answer costs the class it missed.
-    """
-    return float(_macro_f1(*(part.sum(axis=0) for part in _counts(truth, answers))))
-
-
-def paired_interval(
-    truth: Answers,
-    champion: Answers,
-    challenger: Answers,
-    groups: npt.NDArray[np.integer[Any]],
-    *,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """95 % interval of the challenger's macro-F1 minus the champion's, by the paired bootstrap.
-
-    Groups are resampled whole, the same ones for both models: maps of one lot are right or wrong
-    together, and resampled one by one they would promise an interval that is too narrow.
-    F1 needs counts alone, so a resample is a sum of the groups' counts (Efron and Tibshirani, An
-    Introduction to the Bootstrap, 1993, chapters 8 and 13).
-
-    Args:
-        truth: (N, C) uint8 of 0 and 1.
-        champion: what it answers, likewise.
-        challenger: what it answers, likewise.
-        groups: (N,).
-        seed: of the resamples.
-    """
-    _, member = np.unique(groups, return_inverse=True)
-    count = int(member.max()) + 1
-
-    def resampled(answers: Answers) -> npt.NDArray[np.float64]:
-        sums = []
-        for part in _counts(truth, answers):
-            per_group = np.zeros((count, truth.shape[1]))
-            np.add.at(per_group, member, part)
-            draws = lot_draws(count, _RESAMPLES, seed)
-            sums.append(np.concatenate([times @ per_group for times in draws]))
-        return _macro_f1(*sums)
-
-    gain = resampled(challenger) - resampled(champion)
-    low, high = np.quantile(gain, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return float(low), float(high)
-
-
-def _counts(truth: Answers, answers: Answers) -> tuple[Answers, Answers, Answers]:
-    """Hits, truths and answers, (N, C) each: all that F1 needs."""
-    return truth & answers, truth, answers
-
-
-def _macro_f1(
-    hits: npt.NDArray[Any], truths: npt.NDArray[Any], answers: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
-    """Mean over the last axis of 2 TP / (true + predicted), of the classes with a true map."""
-    shown = truths > 0
-    f1 = np.where(shown, 2.0 * hits / np.maximum(truths + answers.astype(np.float64), 1.0), 0.0)
-    mean: npt.NDArray[np.float64] = f1.sum(axis=-1) / np.maximum(shown.sum(axis=-1), 1)
-    return mean
 
 
 def _decision(

@@ -18,7 +18,6 @@ from models.novelty import Novelty
 
 __all__ = [
     "BACKBONES",
-    "DEFAULT_BACKBONE",
     "Outputs",
     "Scores",
     "WaferMapNet",
@@ -26,8 +25,6 @@ __all__ = [
     "turned",
     "turned_back",
 ]
-
-DEFAULT_BACKBONE = "mapnet_s"
 
 
 def _narrow_resnet(channels: tuple[int, int, int, int], stem_width: int) -> nn.Module:

@@ -32,7 +32,7 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > _MAX_UNPACKED_BYTES:
-            raise DatasetError(f"{path} unpacks to {unpacked} bytes; at most 4 GiB are read")
+            raise DatasetError(f"{path} unpacks to {unpacked} bytes; at most 4 GiB can be read")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except OSError as error:

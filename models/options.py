@@ -5,10 +5,13 @@ from typing import Any, Literal
 
 from contracts.errors import ConfigError
 
-__all__ = ["Device", "EpochMetrics", "Precision", "Progress", "TrainOptions"]
+__all__ = ["Device", "EpochMetrics", "Precision", "Progress", "TrainOptions", "batch_for"]
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "bf16", "fp32"]
+
+# With fewer maps than this, batches of the default size leave too few steps (docs/models.md).
+_FEW_MAPS, _FEW_BATCH = 20_000, 128
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,11 @@ class Progress:
     elapsed_s: float
     eta_s: float
     maps_per_s: float
+
+
+def batch_for(maps: int) -> int:
+    """The size of a batch (`TrainOptions.batch`) that suits so many maps to learn from."""
+    return _FEW_BATCH if maps < _FEW_MAPS else TrainOptions.batch
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ def _load(content: bytes) -> onnx.ModelProto:
     try:
         return onnx.load_model_from_string(content)
     except DecodeError as error:
-        raise ModelFileError("no ONNX file, or one that was cut off") from error
+        raise ModelFileError("not an ONNX file, or one that was cut off") from error
 
 
 def _session(content: bytes) -> ort.InferenceSession:

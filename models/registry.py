@@ -323,7 +323,7 @@ def _sqlite_folder(uri: str) -> Path | None:
         if "://" not in uri or uri.startswith("file:"):
             raise RegistryError(
                 f"{uri!r} is not a store: use sqlite:///PATH or http://HOST:PORT"
-                " (MLflow has given up plain folders)"
+                " (MLflow no longer supports plain folders)"
             )
         return None
     return Path(uri.removeprefix("sqlite:///")).resolve().parent

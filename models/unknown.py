@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DatasetError
+from models.auc import area_under_curve
 from models.data import MapSet
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["auroc", "network_scores", "unsureness"]
 def auroc(known: npt.NDArray[np.floating[Any]], unknown: npt.NDArray[np.floating[Any]]) -> float:
     """Area under the ROC curve: how often an unknown map scores above a known one.
 
-    The rank statistic of Mann and Whitney (1947) over all pairs; a tie counts half. 0.5 is chance.
+    A tie counts half; 0.5 is chance.
 
     Args:
         known: (K,) scores of maps of known classes.
@@ -33,11 +34,9 @@ def auroc(known: npt.NDArray[np.floating[Any]], unknown: npt.NDArray[np.floating
     if not len(known) or not len(unknown):
         raise DatasetError(f"{len(known)} known and {len(unknown)} unknown maps: both are needed")
     if not (np.isfinite(known).all() and np.isfinite(unknown).all()):
-        raise DatasetError("a score is no number; the model has diverged")
-    ordered = np.sort(known)
-    below = np.searchsorted(ordered, unknown, side="left")
-    not_above = np.searchsorted(ordered, unknown, side="right")
-    return float((below + not_above).mean() / (2.0 * len(known)))
+        raise DatasetError("a score is not a number; the model has diverged")
+    scores = np.concatenate([known, unknown]).astype(np.float64)
+    return area_under_curve(scores, np.arange(len(scores)) >= len(known)).value
 
 
 def unsureness(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:

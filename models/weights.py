@@ -60,7 +60,9 @@ def load_weights(path: Path) -> Weights:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             if about.get("format") != _FORMAT:
-                raise ModelFileError(f"{path.name} holds no weights of fabpilot's")
+                raise ModelFileError(
+                    f"{path.name} does not hold fabpilot weights; name a run's weights.safetensors"
+                )
             labels = tuple(str(label) for label in json.loads(about["labels"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return Weights(about["backbone"], labels, tensors)

@@ -19,7 +19,7 @@ from contracts.trace_fault import (
     deviations_of_run,
     variable_names,
 )
-from contracts.trace_steps import ONE_STEP
+from contracts.trace_steps import ONE_STEP, Trouble
 from serving.judgement import Known, judgement, known_run, not_judged
 from serving.trace_judge import Answer, Row, Speaker, judge_all, stacked
 from serving.trace_session import TraceSession
@@ -34,7 +34,7 @@ class FaultJudge:
         session: a model of faults.
 
     Raises:
-        ModelFileError: it needs what no trace on the log has, or contradicts itself.
+        ModelFileError: it knows no thread, or contradicts itself.
     """
 
     def __init__(self, session: TraceSession) -> None:
@@ -42,11 +42,6 @@ class FaultJudge:
         if not detail.references:
             raise ModelFileError(
                 "the model is of a version that could not be served on the log; train it again"
-            )
-        if any(step.step != ONE_STEP for step in detail.layout.steps):
-            raise ModelFileError(
-                "the model needs the recipe step of each sample, which traces on the log do not"
-                " have; train it on traces without the column 'step'"
             )
         self._session, self._detail = session, detail
         self._threads = tuple(reference.thread for reference in detail.references)
@@ -73,9 +68,12 @@ class FaultJudge:
         samples = known.samples
         reference = self._detail.references[known.thread]
         deviations, troubles = deviations_of_run(
-            self._detail, reference, samples.values, samples.times_s
+            self._detail, reference, samples.values, samples.times_s, samples.recipe_steps
         )
-        said = tuple(f"{t.kind}: {t.variable}" if t.variable else t.kind for t in troubles)
+        said = tuple(_said(trouble) for trouble in troubles)
+        if self._detail.layout.by_step and samples.recipe_steps is None:
+            reason = "the model needs the recipe step of each sample, and the trace does not say it"
+            return not_judged(trace, "fault", speaker, reason)
         if np.mean(~np.isnan(deviations)) < KNOWN_SHARE:
             reason = f"too little of its {len(samples.values)} samples can be judged"
             return not_judged(trace, "fault", speaker, reason, said)
@@ -88,3 +86,9 @@ class FaultJudge:
             judgement(row, "fault", speaker, float(score), contributions, self._names)
             for row, score, contributions in told
         ]
+
+
+def _said(trouble: Trouble) -> str:
+    """'stuck: pressure_pa in step 2', as far as it applies."""
+    what = f"{trouble.kind}: {trouble.variable}" if trouble.variable else trouble.kind
+    return what if trouble.step == ONE_STEP else f"{what} in step {trouble.step}"

@@ -45,11 +45,6 @@ class MetrologyJudge:
                 "the model does not say what it foretells; train it on traces with a column"
                 " context_parameter, such as 'fabpilot export traces' writes"
             )
-        if any(thread.spec.steps for thread in detail.threads):
-            raise ModelFileError(
-                "the model needs the recipe step of each sample, which traces on the log do not"
-                " have; train it on traces without the column 'step'"
-            )
         widths = {len(thread.spec.variables) for thread in detail.threads}
         golden = card.golden_inputs.get(INPUT_NAMES[0])
         shape = () if golden is None else golden.shape
@@ -76,14 +71,16 @@ class MetrologyJudge:
             return []
         samples = samples_of(trace, variables)
         features = features_of_run(
-            self._detail, found.thread, samples.values, samples.times_s, None
+            self._detail, found.thread, samples.values, samples.times_s, samples.recipe_steps
         )
         inputs = (
             features,
             np.array([found.thread], dtype=np.float32),
             np.array([ALL_KNOWN], dtype=np.float32),
         )
-        doubtful = not found.learned or bool(samples.missing)
+        by_step = bool(self._detail.threads[found.thread].spec.steps)
+        uncut = by_step and samples.recipe_steps is None
+        doubtful = not found.learned or bool(samples.missing) or uncut
         return Row(trace, inputs, found.thread, doubtful)
 
     def _asked(self, rows: Sequence[Row], speaker: Speaker) -> list[Answer]:

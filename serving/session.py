@@ -30,7 +30,7 @@ __all__ = [
     "check_one_file",
     "open_session",
     "read_model",
-    "session_options",
+    "start_session",
 ]
 
 # What other kernels (another CPU, TF32 on a GPU) may change in a probability. A model that was
@@ -103,16 +103,34 @@ def open_session(
     data = read_model(path)
     digest = check_digest(path, data, sha256)
     card = _card(path, data)
-    wanted = providers(device)
-    try:
-        session = ort.InferenceSession(data, session_options(threads), providers=wanted)
-    except Exception as error:  # ONNX Runtime raises its own types, of no common base
-        raise ModelFileError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
-    provider = check_provider(device, session.get_providers())
+    session, provider = start_session(path, data, device, threads)
     _check_signature(path, session, card)
     loaded = Session(session, card, digest, provider)
     _check_golden(path, loaded)
     return loaded
+
+
+def start_session(
+    path: Path, data: bytes, device: Device, threads: int
+) -> tuple[ort.InferenceSession, str]:
+    """A session of ONNX Runtime on a model file, and the provider that really runs it.
+
+    Args:
+        path: for messages alone.
+        data: the file's bytes, already checked.
+        device: where it shall run.
+        threads: for one run on the CPU; 0 takes all cores.
+
+    Raises:
+        ModelFileError: ONNX Runtime cannot load it.
+        DeviceError: the device asked for is not the one we would get.
+    """
+    wanted = providers(device)
+    try:
+        session = ort.InferenceSession(data, _session_options(threads), providers=wanted)
+    except Exception as error:  # ONNX Runtime raises its own types, of no common base
+        raise ModelFileError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
+    return session, check_provider(device, session.get_providers())
 
 
 def check_digest(path: Path, data: bytes, sha256: str | None) -> str:
@@ -188,7 +206,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from _tensors(inner)
 
 
-def session_options(threads: int) -> ort.SessionOptions:
+def _session_options(threads: int) -> ort.SessionOptions:
     """How ONNX Runtime runs our models."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL

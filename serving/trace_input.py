@@ -18,11 +18,13 @@ class Samples(NamedTuple):
         values: (T, V) float32 in the order of the model's variables, NaN where there is none.
         times_s: (T,) float64, from the start of the trace, never falling.
         missing: variables of the model that the trace does not have.
+        recipe_steps: (T,) int64, the recipe step of each sample; None where the trace does not say.
     """
 
     values: npt.NDArray[np.float32]
     times_s: npt.NDArray[np.float64]
     missing: tuple[str, ...]
+    recipe_steps: npt.NDArray[np.int64] | None
 
 
 def samples_of(trace: Trace, variables: tuple[str, ...]) -> Samples:
@@ -34,7 +36,7 @@ def samples_of(trace: Trace, variables: tuple[str, ...]) -> Samples:
 
     Raises:
         TraceError: the array does not fit the names, there is no sample, times that fall or are no
-            numbers, or none of the variables is there.
+            numbers, recipe steps that are not one a sample, or none of the variables is there.
         CodecError: an array that lies about its size.
     """
     where = f"trace {trace.event_id} of {trace.key}"
@@ -58,7 +60,8 @@ def samples_of(trace: Trace, variables: tuple[str, ...]) -> Samples:
         if name in column:
             values[:, place] = given[:, column[name]]
     values[~np.isfinite(values)] = np.nan
-    return Samples(values, _times_s(trace, len(given), where), missing)
+    times_s = _times_s(trace, len(given), where)
+    return Samples(values, times_s, missing, _recipe_steps(trace, len(given), where))
 
 
 def _times_s(trace: Trace, samples: int, where: str) -> npt.NDArray[np.float64]:
@@ -74,3 +77,15 @@ def _times_s(trace: Trace, samples: int, where: str) -> npt.NDArray[np.float64]:
     if np.any(np.diff(found) < 0.0):
         raise TraceError(f"{where}: its times fall")
     return found
+
+
+def _recipe_steps(trace: Trace, samples: int, where: str) -> npt.NDArray[np.int64] | None:
+    if trace.recipe_steps is None:
+        return None
+    steps = trace.recipe_steps.numpy()
+    if steps.shape != (samples,) or steps.dtype != np.uint8:
+        raise TraceError(
+            f"{where}: its recipe steps must be {samples} of uint8, they are {steps.shape} of"
+            f" {steps.dtype}"
+        )
+    return steps.astype(np.int64)

@@ -9,8 +9,8 @@ import onnxruntime as ort
 
 from contracts.errors import ModelFileError
 from contracts.trace_model import METADATA_KEY, Task, TraceCard, decode_trace_card
-from serving.device import Device, check_provider, providers
-from serving.session import check_digest, check_one_file, read_model, session_options
+from serving.device import Device
+from serving.session import check_digest, check_one_file, read_model, start_session
 
 __all__ = ["TraceSession", "is_trace_model", "open_trace_session", "trace_task"]
 
@@ -95,15 +95,11 @@ def open_trace_session(
     documents = _cards(path, data)
     if len(documents) != 1:
         raise ModelFileError(
-            f"{path.name} is no trace model of fabpilot's: it has no {METADATA_KEY} metadata;"
+            f"{path.name} is not a trace model of fabpilot: it has no {METADATA_KEY} metadata;"
             " make one with 'fabpilot train trace'"
         )
     card = decode_trace_card(documents[0])
-    try:
-        session = ort.InferenceSession(data, session_options(threads), providers=providers(device))
-    except Exception as error:  # ONNX Runtime raises its own types, of no common base
-        raise ModelFileError(f"{path.name}: ONNX Runtime cannot load it: {error}") from error
-    provider = check_provider(device, session.get_providers())
+    session, provider = start_session(path, data, device, threads)
     loaded = TraceSession(session, card, digest, provider)
     _check_golden(path, loaded)
     return loaded

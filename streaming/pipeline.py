@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import takewhile
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,7 +23,7 @@ from contracts.records import Message, Record, TopicPartition
 from streaming.dead_letters import dead_letter_message
 from streaming.log import Consumer
 
-__all__ = ["Answers", "Pipeline", "Settled"]
+__all__ = ["Answers", "Handled", "Pipeline", "Settled"]
 
 Answers = Callable[[Sequence[Event]], list[Sequence[Event] | Exception]]
 """For each event the events it leads to, or the error that refuses it."""
@@ -54,12 +55,38 @@ class Settled(msgspec.Struct, frozen=True):
     ages_s: tuple[float, ...] = ()
 
 
+class Handled(NamedTuple):
+    """What became of one record, and when: nanoseconds since the epoch, by this machine's clock.
+
+    Attributes:
+        event: what is in the record; None where it cannot be decoded.
+        answer: the events that followed, or why it is a dead letter.
+        taken_ns: it was handed to a worker, decoded.
+        began_ns: its batch began to be handled; `ended_ns` it was.
+        committed_ns: the transaction with the answer was committed.
+    """
+
+    record: Record
+    event: Event | None
+    answer: Sequence[Event] | Exception
+    taken_ns: int
+    began_ns: int
+    ended_ns: int
+    committed_ns: int = 0
+
+
 class _Batch(msgspec.Struct):
-    """Records on their way, with what became of each: an event, then an answer or an error."""
+    """Records on their way, with what became of each: an event, then an answer or an error.
+
+    The times are as in `Handled`.
+    """
 
     records: list[Record]
     decoded: list[Event | CodecError]
     answers: Future[list[Sequence[Event] | Exception]]
+    taken_ns: int
+    began_ns: int = 0
+    ended_ns: int = 0
 
 
 class Pipeline:
@@ -73,6 +100,7 @@ class Pipeline:
         workers: batches to handle at once.
         stage: what dead letters call this loop.
         on_settled: called after every commit.
+        on_handled: called after every commit with what became of each of its records.
     """
 
     def __init__(
@@ -85,6 +113,7 @@ class Pipeline:
         workers: int,
         stage: str,
         on_settled: Callable[[Settled], None],
+        on_handled: Callable[[Sequence[Handled]], None] | None = None,
     ) -> None:
         self._consumer = consumer
         self._pool = pool
@@ -93,6 +122,7 @@ class Pipeline:
         self._workers = workers
         self._stage = stage
         self._on_settled = on_settled
+        self._on_handled = on_handled
         # Polled and not handed to a worker; handed over and not committed, in the order of polls.
         self._waiting: list[Record] = []
         self._pending: deque[_Batch] = deque()
@@ -165,10 +195,19 @@ class Pipeline:
         # One whole batch may queue behind the busy workers, so that none waits for this thread.
         if busy < self._workers or (full and busy == self._workers) or stopping:
             records, self._waiting = self._waiting, []
+            taken_ns = time.time_ns()
             decoded = list(_decoded(records))
             events = [event for event in decoded if isinstance(event, Event)]
-            answers = self._pool.submit(self._answers, events)
-            self._pending.append(_Batch(records, decoded, answers))
+            batch = _Batch(records, decoded, Future(), taken_ns)
+            batch.answers = self._pool.submit(self._work, batch, events)
+            self._pending.append(batch)
+
+    def _work(self, batch: _Batch, events: Sequence[Event]) -> list[Sequence[Event] | Exception]:
+        """Handle one batch, in a worker."""
+        batch.began_ns = time.time_ns()
+        answers = self._answers(events)
+        batch.ended_ns = time.time_ns()
+        return answers
 
     def _settle(self, stopping: bool) -> None:
         """Commit what is done; wait for it where there is nothing else to do."""
@@ -194,6 +233,7 @@ class Pipeline:
         outputs: list[Message] = []
         offsets: dict[TopicPartition, int] = {}
         dead_letters = 0
+        became: list[Handled] = []
         for batch in batches:
             answers = iter(batch.answers.result())
             for record, event in zip(batch.records, batch.decoded, strict=True):
@@ -207,8 +247,16 @@ class Pipeline:
                 except Exception as error:
                     outputs.append(dead_letter_message(record, error, self._stage))
                     dead_letters += 1
+                    answer = error
+                if self._on_handled is not None:
+                    known = event if isinstance(event, Event) else None
+                    times = batch.taken_ns, batch.began_ns, batch.ended_ns
+                    became.append(Handled(record, known, answer, *times))
         self._consumer.commit(outputs, offsets)
         now = time.time()
+        if self._on_handled is not None:
+            committed_ns = time.time_ns()
+            self._on_handled([one._replace(committed_ns=committed_ns) for one in became])
         ages = tuple(
             now - record.timestamp_ms / 1000 for batch in batches for record in batch.records
         )

@@ -30,7 +30,7 @@ from contracts.events import Event
 from streaming.dead_letters import check_topics, dead_letter_topics
 from streaming.log import Log
 from streaming.patience import Patience
-from streaming.pipeline import Pipeline, Settled
+from streaming.pipeline import Handled, Pipeline, Settled
 
 __all__ = ["Handle", "Processor", "ProcessorReport"]
 
@@ -97,6 +97,7 @@ class Processor:
         on_progress: Callable[[ProcessorReport], None] | None = None,
         on_settled: Callable[[Settled], None] | None = None,
         on_turn: Callable[[int], None] | None = None,
+        on_handled: Callable[[Sequence[Handled]], None] | None = None,
     ) -> ProcessorReport:
         """Process until `stop` is set, or with `until_idle` until everything is processed.
 
@@ -107,6 +108,7 @@ class Processor:
             on_settled: called after every commit with what that one settled.
             on_turn: called after every turn of the loop, several times a second, with the number
                 of records in hand; not while the log is away.
+            on_handled: called after every commit with what became of each of its records.
 
         Raises:
             ConfigError: `topics` names a topic that no loop may read.
@@ -136,7 +138,9 @@ class Processor:
             done = False
             while not done:
                 try:
-                    done = self._with_consumer(pool, stop, until_idle, patience, settle, on_turn)
+                    done = self._with_consumer(
+                        pool, stop, until_idle, patience, settle, on_turn, on_handled
+                    )
                 except LogUnavailableError as error:
                     done = not patience.wait(error)
         return msgspec.structs.replace(report, seconds=time.monotonic() - began)
@@ -149,6 +153,7 @@ class Processor:
         patience: Patience,
         on_settled: Callable[[Settled], None],
         on_turn: Callable[[int], None] | None,
+        on_handled: Callable[[Sequence[Handled]], None] | None,
     ) -> bool:
         """Process until the run is over (True) or other topics are to be read (False)."""
         topics = self._prepare()
@@ -161,6 +166,7 @@ class Processor:
             workers=self._workers,
             stage=self._stage,
             on_settled=on_settled,
+            on_handled=on_handled,
         )
         try:
             while pipeline.step(stop) or not stop.is_set():

@@ -34,11 +34,12 @@ from streaming.outage import database_errors
 from streaming.outbox import Relay, create_tables, enqueue_messages
 from streaming.patience import Patience
 
-__all__ = ["Apply", "Arrived", "StatefulLoop", "StatefulReport"]
+__all__ = ["Apply", "Arrived", "OnTaken", "StatefulLoop", "StatefulReport"]
 
 _log = structlog.get_logger(__name__)
 
 Apply = Callable[[sa.Connection, Sequence[Arrived]], Sequence[Event]]
+OnTaken = Callable[[Sequence[Taken], int, int], None]
 
 # How long one wait may last, so that a stop is seen within half a second.
 _WAIT_S = 0.25
@@ -79,6 +80,8 @@ class StatefulLoop:
             are grouped into calls: then a run that was interrupted ends like one that was not.
         on_rollback: called after a transaction was rolled back: whatever `apply` keeps in memory
             must be read from the database again.
+        on_taken: called after a transaction was committed, with its records and when it began and
+            ended: nanoseconds since the epoch, by this machine's clock.
         batch: records to apply in one transaction, at most.
         stage: what dead letters call this loop.
         clock: judges the lease; None takes the database's (streaming.lease).
@@ -94,6 +97,7 @@ class StatefulLoop:
         topics: Callable[[], Sequence[str]],
         apply: Apply,
         on_rollback: Callable[[], None] = _nothing,
+        on_taken: OnTaken | None = None,
         batch: int = 500,
         stage: str = "control",
         clock: Clock | None = None,
@@ -105,6 +109,8 @@ class StatefulLoop:
         self._topics = topics
         self._apply = apply
         self._on_rollback = on_rollback
+        self._on_taken = on_taken
+        self._settled: list[tuple[Sequence[Taken], int, int]] = []
         self._batch = batch
         self._stage = stage
         self._lease = Lease(name, clock, lease_ms)
@@ -192,6 +198,7 @@ class StatefulLoop:
                 if taken:
                     # 2. State, outbox and offsets.
                     self._settle(taken)
+                    self._tell()
                 else:
                     self._stay_leader()
                 # 3. Relay; when idle as well, for what others put into this outbox.
@@ -201,6 +208,7 @@ class StatefulLoop:
             # What was taken may be settled or not: it is read again from where the database stands,
             # and only once the lease says that nothing of ours is under way there any more.
             self._ready = False
+            self._settled.clear()
             self._stop_reading()
             self._on_rollback()
             raise
@@ -280,7 +288,15 @@ class StatefulLoop:
             for one in taken:
                 self._settle([one])
 
+    def _tell(self) -> None:
+        """Say what was settled, where an error can no longer be taken for a record's."""
+        settled, self._settled = self._settled, []
+        for one in settled:
+            if self._on_taken is not None:
+                self._on_taken(*one)
+
     def _transaction(self, taken: Sequence[Taken]) -> None:
+        began_ns = time.time_ns()
         letters: list[Message] = []
         arrived: list[Arrived] = []
         offsets: dict[TopicPartition, int] = {}
@@ -296,6 +312,8 @@ class StatefulLoop:
             enqueue_messages(connection, self._name, [*map(encode, events), *letters])
             store_offsets(connection, self._name, offsets)
         self._renewed()
+        if self._on_taken is not None:
+            self._settled.append((taken, began_ns, time.time_ns()))
         self._report = StatefulReport(
             consumed=self._report.consumed + len(taken),
             produced=self._report.produced + len(events),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from contracts.quiet import SWITCHES
 from streaming.deadline import Deadline
 
 __all__ = ["Command", "Home", "error_of", "npz"]
@@ -26,9 +27,13 @@ class Home:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("FABPILOT_")},
+            # Of these our own code takes care, without anybody's help.
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("FABPILOT_") and name not in SWITCHES
+            },
             "FABPILOT_HOME": str(folder),
-            "MLFLOW_DISABLE_TELEMETRY": "true",
             "COLUMNS": "200",
             **settings,
         }

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from contracts.quiet import keep_libraries_quiet
 from tests import kafka_server
 from tests.kafka_server import kafka_brokers, own_kafka
 from tests.postgres_server import postgres_server, postgres_url
 
 __all__ = ["data_folder", "kafka_brokers", "own_kafka", "postgres_server", "postgres_url"]
+
+# Test modules import libraries before anything of ours that would keep them quiet.
+keep_libraries_quiet()
 
 # In CI what is optional for a newcomer is required: a missing browser is a failure there.
 _REQUIRED = bool(os.environ.get("CI"))
@@ -25,7 +29,6 @@ def _clean_environment() -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith("FABPILOT_") and name not in _KEPT:
             patch.delenv(name)
-    patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     yield
     patch.undo()
 

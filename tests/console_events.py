@@ -119,6 +119,7 @@ def wafer_events(index: int, *, bad: bool, module: str) -> list[Event]:
             variables=("rf_power_w", "pressure_pa", "wall_temp_c", "rf_reflected_w"),
             sample_period_ms=500.0,
             values=Array.of(values.astype(np.float32)),
+            recipe_steps=Array.of(np.repeat([1, 2, 3], [20, 80, 20]).astype(np.uint8)),
             **place,
         )
     )

@@ -68,6 +68,12 @@ def trace_with_times() -> Trace:
     return msgspec.structs.replace(trace, times_ms=Array.of(times_ms))
 
 
+def trace_with_recipe_steps() -> Trace:
+    """The trace of `trace_with_times`, with the recipe step of each row."""
+    steps = np.array([1, 1, 2], dtype=np.uint8)
+    return msgspec.structs.replace(trace_with_times(), recipe_steps=Array.of(steps))
+
+
 def novel_prediction() -> Prediction:
     """The prediction of `sample_events`, beyond the limit of what the model knows."""
     prediction = sample_events()[Prediction.ce_type]

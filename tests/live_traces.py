@@ -12,7 +12,7 @@ from contracts.arrays import Array
 from contracts.events import Trace
 from contracts.trace_model import Task
 from contracts.trace_threads import thread_name
-from models.traces.data import TraceSet
+from models.traces.data import Run, TraceSet
 from models.traces.tasks import task_named
 from tests.factories import NOON_MS
 from tests.trace_sets import polishing
@@ -22,8 +22,8 @@ __all__ = ["PARAMETER", "changed", "events_of", "learnable", "model_bytes", "tra
 PARAMETER = "removed_nm"
 
 
-def events_of(runs: TraceSet, first: int = 0) -> list[Trace]:
-    """A trace for each run: threads become modules of CMP-01."""
+def events_of(runs: TraceSet, first: int = 0, *, by_step: bool = False) -> list[Trace]:
+    """A trace for each run, with recipe steps if asked for; threads become modules of CMP-01."""
     return [
         Trace(
             event_id=f"trace-{first + number}",
@@ -41,17 +41,23 @@ def events_of(runs: TraceSet, first: int = 0) -> list[Trace]:
             variables=runs.variables,
             sample_period_ms=1000.0,
             values=Array.of(run.values),
+            recipe_steps=_recipe_steps(run) if by_step else None,
         )
         for number, run in enumerate(runs.runs)
     ]
 
 
-def learnable(runs: TraceSet) -> TraceSet:
-    """The set as it is written from the log: without recipe steps, threads by their names there."""
+def _recipe_steps(run: Run) -> Array:
+    assert run.step is not None
+    return Array.of(run.step.astype(np.uint8))
+
+
+def learnable(runs: TraceSet, *, by_step: bool = False) -> TraceSet:
+    """The set as it is written from the log, threads by their names there."""
     names = [thread_name(trace) for trace in events_of(runs)]
     return replace(
         runs,
-        runs=tuple(replace(run, step=None) for run in runs.runs),
+        runs=runs.runs if by_step else tuple(replace(run, step=None) for run in runs.runs),
         context={
             "thread": np.array(names),
             "parameter": np.full(len(runs), PARAMETER),
@@ -70,9 +76,10 @@ def changed(trace: Trace, **changes: Any) -> Trace:
 
 
 @lru_cache(maxsize=8)
-def model_bytes(task: Task, seed: int = 0) -> bytes:
+def model_bytes(task: Task, seed: int = 0, *, by_step: bool = False) -> bytes:
     """A model of a task, learned from runs of two modules; to fail is to lose more than 53 nm."""
-    runs = learnable(polishing(160 if task == "risk" else 80, seed=seed, threads=2))
+    wafers = 160 if task == "risk" else 80
+    runs = learnable(polishing(wafers, seed=seed, threads=2), by_step=by_step)
     if task == "risk":
         runs = replace(runs, target=(runs.target > 53.0).astype(np.float64))
     trained = task_named(task).train(
@@ -81,7 +88,9 @@ def model_bytes(task: Task, seed: int = 0) -> bytes:
     return trained.content
 
 
-def write_model(path: Path, task: Task = "metrology", seed: int = 0) -> Path:
+def write_model(
+    path: Path, task: Task = "metrology", seed: int = 0, *, by_step: bool = False
+) -> Path:
     """The same as a file."""
-    path.write_bytes(model_bytes(task, seed))
+    path.write_bytes(model_bytes(task, seed, by_step=by_step))
     return path

@@ -9,6 +9,7 @@ from tests.factories import (
     novel_prediction,
     registered_virtual_metrology,
     sample_events,
+    trace_with_recipe_steps,
     trace_with_times,
 )
 
@@ -26,6 +27,7 @@ if __name__ == "__main__":
     # Optional fields that came later have a file of their own.
     for name, event in (
         ("fabpilot.trace.v1.times.msgpack", trace_with_times()),
+        ("fabpilot.trace.v1.recipe_steps.msgpack", trace_with_recipe_steps()),
         ("fabpilot.prediction.v1.novelty.msgpack", novel_prediction()),
         ("fabpilot.alert.v1.causes.msgpack", alert_with_causes()),
         ("fabpilot.virtual_metrology.v1.model.msgpack", registered_virtual_metrology()),

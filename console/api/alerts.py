@@ -157,7 +157,7 @@ def decide_on_alert(
 ) -> AlertDetail:
     """Acknowledge, resolve, shelve or reopen. 409 if somebody else was first."""
     with services.deps.engine.begin() as connection:
-        decide_alert(
+        event = decide_alert(
             connection,
             alert_id,
             decision.decision,
@@ -166,7 +166,7 @@ def decide_on_alert(
             hours=decision.hours,
             now_ms=services.now_ms(),
         )
-    services.published_soon()
+    services.decided(event)
     return get_alert(services, strings, alert_id)
 
 
@@ -216,5 +216,5 @@ def decide_on_action(services: Using, action_id: str, decision: ActionDecisionIn
             comment=decision.comment,
             now_ms=now_ms,
         )
-    services.published_soon()
+    services.decided(event)
     return actions.action_view(msgspec.msgpack.encode(event), now_ms)

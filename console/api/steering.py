@@ -212,7 +212,7 @@ def switch(services: Using, site: str, switch: SwitchIn) -> AutomationView:
             reason=switch.comment,
             now_ms=services.now_ms(),
         )
-    services.published_soon()
+    services.decided(event)
     return AutomationView(
         site=site,
         automatic=event.automatic,

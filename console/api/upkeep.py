@@ -62,7 +62,7 @@ def label(services: Using, site: str, substrate_id: str, label: LabelIn) -> Labe
             comment=label.comment,
             now_ms=services.now_ms(),
         )
-    services.published_soon()
+    services.decided(event)
     return LabelView(
         patterns=list(event.patterns), by=event.by, comment=event.comment, time_ms=event.time_ms
     )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from console import tables
 from console.queries.alerts import OPEN_STATES, fab_now_ms, state_of
-from console.views import Band, ModuleView, StateSpan, TracesView
+from console.views import Band, ModuleView, RecipeStepView, StateSpan, TracesView
 from contracts.events import Alert
 
 __all__ = ["alert_traces", "list_modules", "module_levels"]
@@ -158,6 +158,10 @@ def alert_traces(connection: Connection, alert: Alert) -> TracesView | None:
         normal_wafers=len(others),
         normal_modules=sorted({row.module for row in others}),
         seconds=[round(value, 3) for value in seconds.tolist()],
+        recipe_steps=[
+            RecipeStepView(number=number, from_s=round(row * latest.sample_period_ms / 1000, 3))
+            for row, number in json.loads(latest.recipe_steps or "[]")
+        ],
         bands=[
             _band(variables[index], z.get(variables[index]), index, lines, normal)
             for index in order

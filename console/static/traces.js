@@ -17,6 +17,19 @@ export function labelOf(variable) {
   return unit ? `${variable} (${unit})` : variable;
 }
 
+// Where the steps of the recipe begin, with their numbers as far as there is room.
+function steps(svg, sx, traces) {
+  let free = -Infinity;
+  for (const { number, from_s: from } of traces.recipe_steps) {
+    const x = sx(from);
+    if (from > traces.seconds[0]) svg.append(node("line", { class: "limit", x1: x, x2: x, y1: 18, y2: 202 }));
+    const text = say("trace.step", { n: number });
+    if (x < free) continue;
+    svg.append(node("text", { x: x + 4, y: 28 }, text));
+    free = x + textWidth(text) + 10;
+  }
+}
+
 function draw(figure, traces, band) {
   const all = [...band.suspect, ...band.low, ...band.high, ...band.mean];
   const seconds = traces.seconds;
@@ -31,6 +44,7 @@ function draw(figure, traces, band) {
     svg.append(node("path", { class: "band", d: `${path([...up, ...down])}Z` }));
     svg.append(node("path", { class: "normal", d: path(seconds.map((second, at) => [sx(second), sy(band.mean[at])])) }));
   }
+  steps(svg, sx, traces);
   svg.append(node("path", { class: "suspect", d: path(seconds.map((second, at) => [sx(second), sy(band.suspect[at])])) }));
   let at = 632;
   const keys = [["suspect", say("trace.suspect", { module: traces.module })]];

@@ -8,32 +8,30 @@ process makes the load, on the same cores.
 import asyncio
 import itertools
 import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from sqlalchemy import Engine
 
-from console.access import accounts, tokens
-from console.access.roles import Right, Role
-from console.access.sessions import Lifetimes, open_session
 from console.feed import SLOW_TOPICS
-from contracts.clock import SystemClock
 from contracts.codec import encode
 from contracts.errors import LogUnavailableError
 from contracts.events import Event, WaferMap
 from contracts.ids import derived_id
 from fabpilot.benchmarks.console_data import SITE, an_alert, fill, shift
+from fabpilot.benchmarks.console_process import (
+    make_registry,
+    people,
+    programs,
+    running_console,
+)
 from fabpilot.benchmarks.http_client import Connection, listen
+from fabpilot.benchmarks.process_usage import cpu_s, resident_mib
 from fabpilot.benchmarks.stream import machine
 from fabpilot.settings import Settings
 from fabpilot.wiring import open_site_log
@@ -57,7 +55,6 @@ _ASKED = (
 )
 _ASK_EVERY_S = 0.5
 _EMPTY_EVERY_S = 0.1
-_START_LIMIT_S = 60.0
 # Alerts after the last one was told must have come by then.
 _DRAIN_S = 10.0
 
@@ -152,127 +149,42 @@ def measure_console(
         engine = open_engine(settings.database_url)
         try:
             maps = fill(engine, 150)
-            _make_registry(home)
-            people = _people(engine, viewers)
-            programs = _programs(engine, clients)
-            with _console(home) as (port, pid):
+            make_registry(home)
+            viewing, asking = people(engine, viewers), programs(engine, clients)
+            with running_console(home) as (port, pid):
                 return asyncio.run(
-                    _measured(log, maps, people, programs, port, pid, seconds, events_per_s)
+                    _measured(log, maps, viewing, asking, port, pid, seconds, events_per_s)
                 )
         finally:
             engine.dispose()
             log.close()
 
 
-def _people(engine: Engine, viewers: int) -> list[dict[str, str]]:
-    """Cookies of as many people; that each has a password is not what is measured."""
-    now_ms = SystemClock().now_ms()
-    hashed = accounts.hash_password("no matter which")
-    found = []
-    for number in range(viewers):
-        role = (Role.VIEWER, Role.ENGINEER)[number % 2]
-        with engine.begin() as connection:
-            name = f"person{number}"
-            accounts.add(connection, name, role, hashed, by="bench", now_ms=now_ms)
-            secret = open_session(connection, name, "127.0.0.1", now_ms, Lifetimes())
-        language = ("en", "ko")[number % 4 == 0]
-        found.append({"cookie": f"fabpilot_session={secret}; fabpilot_lang={language}"})
-    return found
-
-
-def _programs(engine: Engine, clients: int) -> list[dict[str, str]]:
-    now_ms = SystemClock().now_ms()
-    found = []
-    for _ in range(clients):
-        with engine.begin() as connection:
-            _, secret = tokens.add(
-                connection,
-                "person0",
-                [Right.LOOK],
-                days=1,
-                purpose="bench",
-                by="bench",
-                now_ms=now_ms,
-            )
-        found.append({"authorization": f"Bearer {secret}"})
-    return found
-
-
-def _make_registry(home: Path) -> None:
-    """MLflow's tables take it ten seconds once, which is not what is measured."""
-    subprocess.run(
-        [sys.executable, "-m", "fabpilot", "models", "list", "--json"],
-        env=_environment(home),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-
-
-def _environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FABPILOT_")}
-    return {
-        **kept,
-        "FABPILOT_HOME": str(home),
-        "FABPILOT_AUTH": "local",
-        "FABPILOT_SITE": SITE,
-    }
-
-
-@contextmanager
-def _console(home: Path) -> Iterator[tuple[int, int]]:
-    """The command, on a free port; its port and its process."""
-    said = home / "console.err"
-    with said.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fabpilot", "console", "--port", "0"],
-            env=_environment(home),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        deadline = Deadline(_START_LIMIT_S)
-        while "console: http" not in said.read_text():
-            if process.poll() is not None or deadline.passed:
-                raise LogUnavailableError(f"the console does not start:\n{said.read_text()}")
-            time.sleep(0.05)
-        line = next(one for one in said.read_text().splitlines() if "console: http" in one)
-        yield int(line.rpartition(":")[2]), process.pid
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 async def _measured(
     log: Log,
     maps: list[WaferMap],
-    people: list[dict[str, str]],
-    programs: list[dict[str, str]],
+    viewing: list[dict[str, str]],
+    asking: list[dict[str, str]],
     port: int,
     pid: int,
     seconds: float,
     events_per_s: float,
 ) -> ConsoleBench:
     idle = await _idle(port)
-    before_mb = _rss_mb(pid)
-    seen = _Seen(heard=[{} for _ in people])
+    before_mb = resident_mib(pid)
+    seen = _Seen(heard=[{} for _ in viewing])
     pages = itertools.cycle(_pages(maps))
     fab = asyncio.create_task(_fab(log, events_per_s))
     tasks = [fab, asyncio.create_task(_empty(port, seen))]
     tasks += [
         asyncio.create_task(_viewer(port, headers, next(pages), seen, heard))
-        for headers, heard in zip(people, seen.heard, strict=True)
+        for headers, heard in zip(viewing, seen.heard, strict=True)
     ]
-    tasks += [asyncio.create_task(_program(port, headers, seen)) for headers in programs]
+    tasks += [asyncio.create_task(_program(port, headers, seen)) for headers in asking]
     peak = asyncio.create_task(_peak(pid, seen))
     await asyncio.sleep(_WARM_UP_S)
     seen.measuring = True
-    cpu, load = _cpu_s(pid), time.process_time()
+    cpu, load = cpu_s(pid), time.process_time()
     began = time.perf_counter()
     number = 100
     while (now := time.perf_counter()) < began + seconds:
@@ -283,7 +195,7 @@ async def _measured(
         await asyncio.sleep(_ALERT_EVERY_S)
     took = time.perf_counter() - began
     seen.measuring = False
-    cores, ours = (_cpu_s(pid) - cpu) / took, (time.process_time() - load) / took
+    cores, ours = (cpu_s(pid) - cpu) / took, (time.process_time() - load) / took
     deadline = Deadline(_DRAIN_S)
     while _missed(seen) and not deadline.passed:
         await asyncio.sleep(0.1)
@@ -297,8 +209,8 @@ async def _measured(
     waits = [heard[one] - seen.told[one] for heard in seen.heard for one in heard]
     page, empty = _ms(seen.pages, 50, 99, 100), _ms(seen.empty, 99)
     return ConsoleBench(
-        viewers=len(people),
-        api_clients=len(programs),
+        viewers=len(viewing),
+        api_clients=len(asking),
         seconds=took,
         pages=len(seen.pages),
         pages_per_s=len(seen.pages) / took,
@@ -318,7 +230,7 @@ async def _measured(
         ratio=page[1] / empty[0],
         rss_before_mb=before_mb,
         rss_peak_mb=seen.peak_mb,
-        rss_after_mb=_rss_mb(pid),
+        rss_after_mb=resident_mib(pid),
         console_cpu=cores,
         load_cpu=ours,
         machine=machine(),
@@ -420,7 +332,7 @@ async def _fab(log: Log, events_per_s: float) -> None:
 
 async def _peak(pid: int, seen: _Seen) -> None:
     while True:
-        seen.peak_mb = max(seen.peak_mb, _rss_mb(pid))
+        seen.peak_mb = max(seen.peak_mb, resident_mib(pid))
         await asyncio.sleep(0.5)
 
 
@@ -431,15 +343,3 @@ def _missed(seen: _Seen) -> int:
 def _ms(seconds: list[float], *percentiles: float) -> list[float]:
     found = 1000 * np.percentile(seconds or [float("nan")], percentiles)
     return [float(one) for one in found]
-
-
-def _rss_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -2,9 +2,9 @@
 
 The detector is the textbook's and knows nothing of failure modes: Hotelling's T2, or its moving
 average, on the mean of every variable in every step of the recipe, trained on a module's own quiet
-wafers. What is asked is
-whether it sees a mode before the first wafer whose failure rate the mode has doubled; if not, the
-fab's physics is wrong, for a sensor that moves after the wafers is no sensor of the cause.
+wafers. The question is whether it sees a mode before the first wafer whose failure rate the mode
+has doubled. If not, the fab's physics is wrong: a sensor that moves only after the wafers are hurt
+does not sense the cause.
 """
 
 import copy

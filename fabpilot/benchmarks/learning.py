@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.data import MapSet
-from models.options import TrainOptions
+from models.options import TrainOptions, batch_for
 from models.splits import split_blocks
 from models.train import Trained, train
 from models.unknown import network_scores
@@ -16,8 +16,7 @@ __all__ = ["Scores", "learn", "options_for", "score", "weights_of"]
 
 # Of the maps to learn from; temperature and thresholds are chosen on them.
 _VALIDATION, _VALIDATION_SEED = 0.1, 1
-# With fewer maps a large batch leaves too few steps (docs/models.md).
-_FEW_MAPS, _FEW_BATCH = 20_000, 128
+# With hardly any maps even the batch for few leaves too few steps.
 _HARDLY_ANY, _HARDLY_ANY_BATCH = 1_000, 32
 
 
@@ -37,11 +36,9 @@ class Scores(NamedTuple):
 
 def options_for(maps: MapSet, budget_s: float, *, seed: int, device: Any) -> TrainOptions:
     """The defaults of `fabpilot train` with a batch that suits the number of maps."""
-    few: dict[str, Any] = {}
-    if len(maps) < _FEW_MAPS:
-        few["batch"] = _FEW_BATCH if len(maps) >= _HARDLY_ANY else _HARDLY_ANY_BATCH
+    batch = batch_for(len(maps)) if len(maps) >= _HARDLY_ANY else _HARDLY_ANY_BATCH
     # Only time ends it: passes over few maps are short, and every rival gets the same time.
-    return TrainOptions(budget_s=budget_s, epochs=None, seed=seed, device=device, **few)
+    return TrainOptions(budget_s=budget_s, epochs=None, seed=seed, device=device, batch=batch)
 
 
 def learn(learning: MapSet, options: TrainOptions, init: Weights | None = None) -> Trained:

@@ -14,6 +14,7 @@ from contracts.errors import LogError
 from contracts.events import WaferMap
 from contracts.topics import Stream, topic_name
 from fabpilot.benchmarks.maps import SITE
+from fabpilot.benchmarks.process_usage import cpu_s, machine_cpu_s
 from fabpilot.benchmarks.service import Service
 from fabpilot.benchmarks.stream import append_all, machine
 from fabpilot.settings import Settings
@@ -25,7 +26,6 @@ __all__ = ["ScaleBench", "Scaled", "measure_scale"]
 _LIMIT_S = 600.0
 # Often enough to know the end to a percent, seldom enough to cost nothing.
 _LOOK_EVERY_S = 0.1
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Scaled(msgspec.Struct, frozen=True):
@@ -115,7 +115,7 @@ def _run(
             for number in range(processors)
         ]
         # All have their model by now; the first may have begun already.
-        at, cpu, whole = _done(log, group, begin), _cpu_s(running), _machine_cpu_s()
+        at, cpu, whole = _done(log, group, begin), _cpu_s(running), machine_cpu_s()
         began, own = time.perf_counter(), time.process_time()
         deadline = Deadline(_LIMIT_S)
         while (now := _done(log, group, begin)) < end - begin:
@@ -124,7 +124,7 @@ def _run(
             time.sleep(_LOOK_EVERY_S)
         seconds = time.perf_counter() - began
         used = _cpu_s(running) - cpu
-        rest = _machine_cpu_s() - whole - used - (time.process_time() - own)
+        rest = machine_cpu_s() - whole - used - (time.process_time() - own)
     # Offsets count the markers of transactions too; scale them to wafers.
     done = (end - begin - at) * wafers / (end - begin)
     rate = done / seconds
@@ -144,17 +144,5 @@ def _done(log: Log, group: str, begin: int) -> int:
 
 
 def _cpu_s(running: Sequence[Service]) -> float:
-    """Processor time that the processors have used, in seconds (proc(5): utime and stime)."""
-    ticks = 0
-    for service in running:
-        fields = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / _TICKS_PER_S
-
-
-def _machine_cpu_s() -> float:
-    """Processor time that the machine has used for anything, in seconds (proc(5))."""
-    user, nice, system, _idle, _wait, irq, softirq = map(
-        int, Path("/proc/stat").read_text().split()[1:8]
-    )
-    return (user + nice + system + irq + softirq) / _TICKS_PER_S
+    """Processor time that the processors have used together, in seconds."""
+    return sum(cpu_s(service.pid) for service in running)

@@ -90,7 +90,10 @@ def measure_unknown(
         if count and name != _NONE and learning.class_counts()[name]
     ]
     if len(names) < 2:
-        raise DatasetError(f"{learning.source}: {names} cannot be held out one at a time")
+        raise DatasetError(
+            f"{learning.source}: {names} cannot be left out one at a time; at least two patterns"
+            " need maps in both parts"
+        )
     found: dict[str, UnknownClass] = {}
     resumed = 0
     for number, name in enumerate(names, start=1):

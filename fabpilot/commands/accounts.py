@@ -26,7 +26,7 @@ from streaming.database import open_engine
 
 __all__ = ["register"]
 
-NameArgument = Annotated[str, typer.Argument(help="Of the account.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the account.")]
 StdinOption = Annotated[
     bool,
     typer.Option("--password-stdin", help="Read the password from standard input, one line."),
@@ -53,7 +53,7 @@ def _password(name: str, from_stdin: bool) -> str:
     elif sys.stdin.isatty():
         password = getpass.getpass(f"Password of {name}: ")
         if getpass.getpass("Once more: ") != password:
-            raise ConfigError("these were two passwords; nothing was changed")
+            raise ConfigError("the two passwords differ; nothing was changed")
     else:
         raise ConfigError("there is no terminal to ask for a password: use --password-stdin")
     book.check_password(name, password)
@@ -62,11 +62,13 @@ def _password(name: str, from_stdin: bool) -> str:
 
 def add(
     name: NameArgument,
-    role: Annotated[Role, typer.Option("--role", help="What it may do (docs/security.md).")],
+    role: Annotated[
+        Role, typer.Option("--role", help="What the account may do (docs/security.md).")
+    ],
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an account; the password is asked for, or read from standard input.
+    """Create an account; the password is asked for, or read from standard input.
 
     For example:
 
@@ -104,7 +106,7 @@ def role(
     role: Annotated[Role, typer.Argument(help="The new role.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Give an account another role; its sessions end."""
+    """Change an account's role; its sessions end."""
     _change(
         name,
         lambda connection, kept: book.change_role(
@@ -119,7 +121,7 @@ def disable(
     why: Annotated[str, typer.Option("--why", help="For the audit trail.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Close an account: its sessions and tokens hold no longer."""
+    """Disable an account: its sessions and tokens stop working at once."""
     _change(
         name,
         lambda connection, kept: book.disable(
@@ -130,7 +132,7 @@ def disable(
 
 
 def enable(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Open a closed account again."""
+    """Enable a disabled account again."""
     _change(
         name,
         lambda connection, kept: book.disable(
@@ -143,7 +145,7 @@ def enable(name: NameArgument, as_json: JsonOption = False) -> None:
 def password(
     name: NameArgument, password_stdin: StdinOption = False, as_json: JsonOption = False
 ) -> None:
-    """Give an account another password; its sessions end."""
+    """Change an account's password; its sessions end."""
     name = book.check_name(name)
     hashed = _password(name, password_stdin)
     _change(
@@ -158,15 +160,19 @@ def password(
 def token_add(
     name: NameArgument,
     scope: Annotated[
-        list[Right], typer.Option("--scope", help="What it may do; several times for more.")
+        list[Right],
+        typer.Option("--scope", help="A right of the token; repeat the option for several."),
     ],
     days: Annotated[
-        int, typer.Option("--days", min=1, max=tokens.MAX_DAYS, help="How long it lives.")
+        int,
+        typer.Option("--days", min=1, max=tokens.MAX_DAYS, help="Days until the token expires."),
     ] = 90,
-    purpose: Annotated[str, typer.Option("--for", help="Which program, for the record.")] = "",
+    purpose: Annotated[
+        str, typer.Option("--for", help="Which program uses it, for the audit trail.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a token for a program that acts for this account. It is shown once.
+    """Create a token for a program that acts for this account. It is shown only once.
 
     For example:
 
@@ -209,7 +215,7 @@ def token_revoke(
     token_id: Annotated[str, typer.Argument(help="The id that 'token list' shows.")],
     as_json: JsonOption = False,
 ) -> None:
-    """End a token for good."""
+    """Revoke a token for good."""
     with _open() as connection:
         tokens.revoke(connection, token_id, by=this_user(), now_ms=_now_ms())
     report({"token_id": token_id, "revoked": True}, as_json=as_json, title="token")

@@ -44,10 +44,11 @@ def verify(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Recompute the chain of digests; exit code 1 if a row was changed, taken out or put in.
+    """Recompute the chain of digests; exit code 1 if a row was changed, removed or inserted.
 
-    Keep the head it prints where nobody who can write to the database can reach it, and give it
-    to the next check: only that shows that the end was cut off or all of it written anew.
+    It prints the head of the chain. Keep that where nobody who can write to the database can reach
+    it, and pass it to the next check (--expect): only so is it noticed if the end of the trail was
+    cut off, or the whole trail was rewritten.
 
     For example:
 

@@ -26,22 +26,22 @@ class _Position(StrEnum):
 
 def automation(
     position: Annotated[_Position, typer.Argument(help="'off' is the kill switch.")],
-    by: Annotated[str, typer.Option("--by", help="Who switches.")],
+    by: Annotated[str, typer.Option("--by", help="Who makes the switch.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept with the event.")],
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Allow or forbid a site's policy to approve actions by itself.
 
-    Off takes effect with the controller's next read, before anything else that waits: nothing is
-    approved by the policy any more, semi-automatic approvals under way end, and proposals to people
-    go on. It stays off over restarts until somebody switches it on.
+    'off' takes effect at the controller's next read, before anything else that waits there: the
+    policy approves nothing more, semi-automatic approvals under way are cancelled, and actions are
+    still proposed to people. It stays off across restarts until somebody switches it on.
 
     For example:
 
       fabpilot automation off --by kim --reason "maintenance stopped the wrong tool"
 
-      fabpilot automation on --by kim --reason "policy mended" --site kr1 --json
+      fabpilot automation on --by kim --reason "policy corrected" --site kr1 --json
     """
     if not by.strip() or not reason.strip():
         raise ConfigError("say who switches and why: --by NAME --reason TEXT")

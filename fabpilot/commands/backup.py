@@ -16,7 +16,7 @@ __all__ = ["bytes_bar", "register"]
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to make.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(help="The backup file to write.", metavar="FILE")],
     as_json: JsonOption = False,
 ) -> None:
     """Copy log, database, registry and models into one file, while everything runs.

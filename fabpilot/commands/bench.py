@@ -27,6 +27,7 @@ from fabpilot.commands.bench_run_to_run import run_to_run
 from fabpilot.commands.bench_served import served
 from fabpilot.commands.bench_sim import sim
 from fabpilot.commands.bench_traces import traces
+from fabpilot.commands.bench_tracing import tracing
 from fabpilot.commands.bench_unknown import unknown
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
@@ -44,7 +45,7 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="An ONNX file or models:/NAME@ALIAS.")
 ]
 LogOption = Annotated[
-    str | None, typer.Option("--log", help="Another log than a new embedded one.")
+    str | None, typer.Option("--log", help="Log to measure on (default: a new embedded one).")
 ]
 # Enough for a few seconds of the fastest models here.
 _CAPACITY_MAPS = 10_000
@@ -57,9 +58,9 @@ def stream(
     log_url: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Throughput of the processor against its ceilings, all in one run.
+    """Throughput of the processor beside its upper limits, measured in one run.
 
-    Without a file of maps the synthetic fab makes them.
+    Without a file of maps, the synthetic fab makes the maps.
 
     For example:
 
@@ -92,10 +93,14 @@ def stream(
 
 def latency(
     load: Annotated[
-        float, typer.Option("--load", min=0.05, max=1.0, help="Share of the capacity to produce.")
+        float,
+        typer.Option(
+            "--load", min=0.05, max=1.0, help="Load, as a share of what the processor can handle."
+        ),
     ] = 0.5,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=1, help="Maps a second instead.")
+        float | None,
+        typer.Option("--rate", min=1, help="Load in maps per second, instead of --load."),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long to measure.")] = 20.0,
     data: DataOption = None,
@@ -103,7 +108,7 @@ def latency(
     log_url: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """From a map's production to its prediction at a reader, with a processor under load.
+    """Time from publishing a map to reading its prediction, with a processor under load.
 
     For example:
 
@@ -128,7 +133,10 @@ def latency(
 
 def scale(
     processors: Annotated[
-        int, typer.Option("--processors", min=1, max=64, help="One to so many at once.")
+        int,
+        typer.Option(
+            "--processors", min=1, max=64, help="Measure with 1, 2, ... up to this many processors."
+        ),
     ] = 3,
     wafers: Annotated[int, typer.Option("--wafers", min=256, help="How many maps.")] = 20_000,
     data: DataOption = None,
@@ -136,7 +144,7 @@ def scale(
     log_url: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Throughput of one, two, ... processors, and what a wafer costs in processor time.
+    """Throughput of one, two, ... processors, and the CPU time per wafer.
 
     For example:
 
@@ -160,7 +168,8 @@ def scale(
 def register(app: typer.Typer) -> None:
     """Add the command."""
     bench = typer.Typer(
-        help="Measure; each figure beside a ceiling of the same run.", no_args_is_help=True
+        help="Benchmarks; each figure beside a ceiling or peer of the same run.",
+        no_args_is_help=True,
     )
     bench.command("stream")(stream)
     bench.command("latency")(latency)
@@ -182,5 +191,6 @@ def register(app: typer.Typer) -> None:
     bench.command("monitors")(monitors)
     bench.command("console")(console)
     bench.command("fuzz")(fuzz)
+    bench.command("tracing")(tracing)
     bench.callback()(lambda: None)
     app.add_typer(bench, name="bench")

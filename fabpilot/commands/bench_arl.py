@@ -13,18 +13,27 @@ __all__ = ["arl"]
 
 def arl(
     alarms: Annotated[
-        int, typer.Option("--alarms", min=100, help="That each simulated run length rests on.")
+        int,
+        typer.Option("--alarms", min=100, help="Simulated alarms behind each average run length."),
     ] = 40_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the points.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulated points.")] = 0,
     alpha: Annotated[
-        float, typer.Option("--alpha", min=0.0001, max=0.2, help="Nominal, of T2 and SPE.")
+        float,
+        typer.Option(
+            "--alpha", min=0.0001, max=0.2, help="Nominal rate of false alarms of T2 and SPE."
+        ),
     ] = 0.01,
     repetitions: Annotated[
-        int, typer.Option("--repetitions", min=1, help="Of T2 and SPE, each on other data.")
+        int,
+        typer.Option(
+            "--repetitions", min=1, help="Monitors of T2 and SPE, each on data of its own."
+        ),
     ] = 6,
     as_json: JsonOption = False,
 ) -> None:
-    """Points to an alarm in control and after 1 and 2 sigmas: simulated, computed, published.
+    """Average run lengths in control and after shifts of 1 and 2 sigma.
+
+    Each is simulated, and stands beside what formulas give and what was published.
 
     For example:
 

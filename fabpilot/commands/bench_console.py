@@ -17,11 +17,12 @@ def console(
     clients: Annotated[int, typer.Option("--clients", min=1, max=100)] = 20,
     seconds: Annotated[float, typer.Option("--seconds", min=4, help="How long to measure.")] = 30.0,
     events: Annotated[
-        float, typer.Option("--events", min=1, help="Of the fab beside it, a second.")
+        float,
+        typer.Option("--events", min=1, help="Events per second that the fab writes meanwhile."),
     ] = 50.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Pages, alerts and memory of a console with accounts that many people watch.
+    """Speed of pages and alerts, and memory, of a console that many people use at once.
 
     For example:
 

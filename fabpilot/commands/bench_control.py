@@ -27,25 +27,35 @@ def control(
     scenarios: Annotated[
         str, typer.Option("--scenarios", help="Built-in names, separated by commas; 'all'; 'none'.")
     ] = "all",
-    seeds: Annotated[str, typer.Option("--seeds", help="Of each, separated by commas.")] = "3",
+    seeds: Annotated[
+        str, typer.Option("--seeds", help="Seeds for each scenario, separated by commas.")
+    ] = "3",
     unseen: Annotated[
-        int, typer.Option("--unseen", min=0, max=1000, help="Scenarios drawn by chance besides.")
+        int,
+        typer.Option("--unseen", min=0, max=1000, help="Randomly drawn scenarios to run as well."),
     ] = 10,
-    draw: Annotated[int, typer.Option("--draw", min=0, help="Seed of the first of them.")] = 1,
+    draw: Annotated[
+        int, typer.Option("--draw", min=0, help="Seed of the first random scenario.")
+    ] = 1,
     lots: Annotated[
-        int | None, typer.Option("--lots", min=1, help="Lots of each site, to shorten them.")
+        int | None, typer.Option("--lots", min=1, help="Lots per site, to make the runs shorter.")
     ] = None,
     trace_rows: Annotated[
         int | None,
-        typer.Option("--trace-rows", min=40, max=240, help="Samples a trace at most, to shorten."),
+        typer.Option(
+            "--trace-rows",
+            min=40,
+            max=240,
+            help="Most samples per trace, to make the runs shorter.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Value, naming and needless stops of the advisor, over built-in and random scenarios.
+    """What the advisor is worth, what it names right, and what it stops needlessly.
 
-    Each runs under the policies none, spc, oracle and advisor. The advisor reads wafer maps with
-    the champion if one is registered; without it, traces and metrology. A week of one fab takes it
-    about a minute.
+    Built-in and random scenarios each run under the policies none, spc, oracle and advisor. The
+    advisor reads wafer maps with the champion if one is registered; otherwise it has traces and
+    metrology only. A week of one fab takes about a minute.
 
     For example:
 

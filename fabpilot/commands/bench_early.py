@@ -12,30 +12,42 @@ __all__ = ["early"]
 
 
 def early(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The first of the seeds.")] = 0,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="How many.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="First seed.")] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Number of seeds.")] = 5,
     growth_wafers: Annotated[
-        int, typer.Option("--growth-wafers", min=1, max=10_000, help="From onset to full growth.")
+        int,
+        typer.Option(
+            "--growth-wafers",
+            min=1,
+            max=10_000,
+            help="Wafers from the onset of a failure to its full size.",
+        ),
     ] = 16,
     magnitude: Annotated[
-        float, typer.Option("--magnitude", min=0.1, max=3.0, help="Of the modes, 1 is full.")
+        float,
+        typer.Option("--magnitude", min=0.1, max=3.0, help="Size of the failures; 1 is full size."),
     ] = 1.0,
     trained: Annotated[
         int, typer.Option("--trained", min=200, help="Quiet wafers to train a detector on.")
     ] = 600,
     quiet: Annotated[
-        int, typer.Option("--quiet", min=0, help="Further ones, to count its false alarms on.")
+        int, typer.Option("--quiet", min=0, help="Further quiet wafers, to count false alarms on.")
     ] = 600,
     arl: Annotated[
-        float, typer.Option("--arl", min=10.0, help="Wafers per false alarm of its limit.")
+        float, typer.Option("--arl", min=10.0, help="Wafers per false alarm that its limit allows.")
     ] = 1000.0,
     weight: Annotated[
         float,
-        typer.Option("--weight", min=0.05, max=1.0, help="1 judges single wafers, less a MEWMA."),
+        typer.Option(
+            "--weight",
+            min=0.05,
+            max=1.0,
+            help="Weight of the newest wafer in the MEWMA; 1 judges each wafer alone.",
+        ),
     ] = 0.2,
     as_json: JsonOption = False,
 ) -> None:
-    """How many wafers before the first spoilt one a textbook detector sees each failure mode.
+    """How many wafers before the first damaged one a textbook detector sees each failure mode.
 
     For example:
 

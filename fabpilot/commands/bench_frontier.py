@@ -22,7 +22,10 @@ def frontier(
     ],
     data: Annotated[str, typer.Option("--data", help="A .npz of labelled maps, or sim:SCENARIO.")],
     part: Annotated[
-        str, typer.Option("--part", help="Judged on: holdout, or all for maps nobody trained on.")
+        str,
+        typer.Option(
+            "--part", help="Maps to judge on: 'holdout', or 'all' if no model was trained on any."
+        ),
     ] = "holdout",
     out: Annotated[
         Path | None,
@@ -33,15 +36,17 @@ def frontier(
     ] = 4_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="With sim:SCENARIO.")] = 1_000,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Each model has a turn in each.")
+        int, typer.Option("--rounds", min=1, help="Rounds; each model has one turn in every round.")
     ] = 7,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.01, help="Of a turn.")] = 0.5,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, help="Length of a turn in seconds.")
+    ] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge models and their int8 forms, time all of them in one run, choose two defaults.
+    """Judge models and their int8 forms, time all of them in one run, and choose two defaults.
 
-    'accurate' is the best macro-F1, 'fast' the fastest within two points of it. A file's name is
-    what the table and the picture call it.
+    'accurate' is the model with the best macro-F1, 'fast' the fastest within two points of it. The
+    table and the picture name each model by its file's name.
 
     For example:
 

@@ -12,11 +12,13 @@ __all__ = ["fuzz"]
 
 
 def fuzz(
-    requests: Annotated[int, typer.Option("--requests", min=1, help="How many.")] = 10_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is made up.")] = 0,
+    requests: Annotated[
+        int, typer.Option("--requests", min=1, help="Number of made-up requests.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the requests.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Send made-up requests to a console with accounts; exit code 1 if one broke or did anything.
+    """Send made-up requests to a console with accounts; exit code 1 if one breaks or changes it.
 
     Needs the extra dev (schemathesis).
 

@@ -11,7 +11,7 @@ from fabpilot.benchmarks.results import Results
 from fabpilot.commands.bench_unknown import ResultsOption
 from fabpilot.commands.options import JsonOption
 from fabpilot.duration import parse_duration
-from fabpilot.map_data import load_named_maps, part_of
+from fabpilot.map_data import SIM_WAFERS, load_named_maps, part_of
 from fabpilot.output import err, report
 from fabpilot.settings import load_settings
 
@@ -26,28 +26,30 @@ def labels(
         str,
         typer.Option(
             "--pretrain",
-            help="What to learn first: sim:SCENARIO, a file of maps, or the .safetensors of a run"
-            " that has learned already.",
+            help="Pre-training: sim:SCENARIO, a file of maps, or the .safetensors of a run"
+            " that is already trained.",
         ),
     ] = "sim:mixed",
     budget: Annotated[
-        str, typer.Option("--budget", help="Time of one training, such as 90s or 5m.")
+        str, typer.Option("--budget", help="Time for each training, such as 90s or 5m.")
     ] = "5m",
     pretrain_budget: Annotated[
         str | None,
-        typer.Option("--pretrain-budget", help="Time to learn what comes first (as --budget)."),
+        typer.Option("--pretrain-budget", help="Time for the pre-training (default: as --budget)."),
     ] = None,
     results: ResultsOption = None,
     wafers: Annotated[
-        int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
-    ] = 40_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and lots.")] = 0,
+        int, typer.Option("--wafers", min=500, help="Number of maps, with sim:SCENARIO.")
+    ] = SIM_WAFERS,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of weights, draws and lots.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Label efficiency: 1, 10 and 100 % of the labels, from random weights and pre-trained.
+    """Label efficiency: 1, 10 and 100 % of the labels, from random and from pre-trained weights.
 
-    The labels of whole lots are taken, and all networks are judged on the same lots held out. Six
-    trainings of the budget each, and one to learn what comes first. Needs the extra `train`.
+    Labels are taken by whole lots, and all networks are judged on the same held-out lots. There are
+    six trainings of the budget each, and one pre-training. Needs the extra `train`.
 
     For example:
 

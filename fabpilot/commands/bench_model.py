@@ -19,21 +19,31 @@ def model_(
         typer.Argument(help="An ONNX file or models:/wafer-map@champion.", metavar="[MODEL]"),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Instead of MODEL: an untrained one of these.")
+        str | None,
+        typer.Option(
+            "--backbone", help="Measure an untrained network of this backbone instead of MODEL."
+        ),
     ] = None,
     size: Annotated[
-        int, typer.Option("--size", min=16, max=1024, help="Of its maps, with --backbone.")
+        int,
+        typer.Option(
+            "--size", min=16, max=1024, help="Pixels of the canonical map, with --backbone."
+        ),
     ] = 64,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Each contender has a turn in each.")
+        int,
+        typer.Option("--rounds", min=1, help="Rounds; each contender has one turn in every round."),
     ] = 7,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.01, help="Of a turn.")] = 0.5,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, help="Length of a turn in seconds.")
+    ] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
-    """Maps a second and milliseconds a map: torch, ONNX Runtime, int8, mobilenetv3_small_100.
+    """Speed of a model in torch, ONNX Runtime and int8, beside mobilenetv3_small_100.
 
-    All on the processor, turn by turn in one run; the best round of each counts. Throughput as the
-    processor scores: batches of 128, a thread a core. The torch network has random weights.
+    Everything runs on the CPU, in turns within one run; the best round of each counts. Throughput
+    is measured as `fabpilot process` scores: batches of 128, one thread per core. The torch network
+    has random weights.
 
     For example:
 

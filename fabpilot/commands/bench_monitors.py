@@ -11,13 +11,13 @@ __all__ = ["monitors"]
 
 
 def monitors(
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Monitors a case.")] = 20,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Monitors for each case.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """False alarms of T2 and SPE over nominal, on normal data of 10, 50 and 300 variables.
+    """False alarms of T2 and SPE relative to the nominal rate, for 10, 50 and 300 variables.
 
-    Beside them what the same monitors would do with the textbook's limits, whose variances come
-    from the training samples.
+    The data are normal. Beside the rates stand those of the same monitors with textbook limits,
+    whose variances come from the training samples.
 
     For example:
 

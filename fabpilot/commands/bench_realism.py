@@ -10,7 +10,7 @@ from fabpilot.benchmarks.realism import measure_realism
 from fabpilot.commands.options import JsonOption
 from fabpilot.output import report
 from fabpilot.settings import load_settings
-from models.data import load_maps
+from models.map_files import load_maps
 
 __all__ = ["realism"]
 
@@ -21,18 +21,24 @@ def realism(
         typer.Option("--data", help="Real labelled maps (default: wm811k.npz in FABPILOT_DATA)."),
     ] = None,
     scenario: Annotated[
-        str, typer.Option("--scenario", help="Whose causes make the synthetic maps.")
+        str, typer.Option("--scenario", help="Scenario that the synthetic maps are made with.")
     ] = "mixed",
     wafers: Annotated[
-        int, typer.Option("--wafers", min=40, help="Maps of each pattern on each side, at most.")
+        int,
+        typer.Option(
+            "--wafers", min=40, help="Most maps of each pattern, real and synthetic each."
+        ),
     ] = 400,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of everything that is random.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Synthetic against real wafer maps, pattern by pattern.
+    """Compare synthetic with real wafer maps, pattern by pattern.
 
-    Distances of the share of failed dies, of the radial profile and of Moran's I, and how well a
-    small classifier tells the two apart (AUC; 0.5 is perfect). Needs the extra `train`.
+    Measures the distances between their shares of failed dies, radial profiles and Moran's I, and
+    how well a small classifier tells the two apart (AUC; 0.5 means not at all). Needs the extra
+    `train`.
 
     For example:
 

@@ -42,21 +42,21 @@ def risk(
         typer.Option("--scenario", help="A built-in scenario or a YAML file; may be repeated."),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option("--seed", help="Of the fab; may be repeated.")
+        list[int] | None, typer.Option("--seed", help="Seed of the fab; may be repeated.")
     ] = None,
-    lots: Annotated[int, typer.Option("--lots", min=4, help="Lots of each run.")] = 80,
+    lots: Annotated[int, typer.Option("--lots", min=4, help="Lots per run.")] = 80,
     rows: Annotated[
-        int, typer.Option("--rows", min=40, max=240, help="Rows of a trace at most.")
+        int, typer.Option("--rows", min=40, max=240, help="Most samples per trace.")
     ] = 60,
     virtual: Annotated[
-        bool, typer.Option("--virtual/--no-virtual", help="Virtual metrology too.")
+        bool, typer.Option("--virtual/--no-virtual", help="Judge virtual metrology too.")
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Risk before the test against the test, and virtual metrology against metrology, in the fab.
+    """Judge predicted risk by the later test, and virtual metrology by metrology, in the fab.
 
-    Nobody steers the fab. The engine is told the true patterns, 3 % of them wrong, hours after the
-    risk; what it said before is compared with the truth.
+    Nobody steers the fab. Hours after each risk is predicted, the engine is given the wafer's true
+    pattern (3 % of them wrong); its earlier prediction is compared with the truth.
 
     For example:
 

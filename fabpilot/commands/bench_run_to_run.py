@@ -18,13 +18,13 @@ __all__ = ["run_to_run"]
 
 
 def run_to_run(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the noise.")] = 0,
     loops: Annotated[
-        int, typer.Option("--loops", min=1, max=10_000, help="That the guard is tried on.")
+        int, typer.Option("--loops", min=1, max=10_000, help="Control loops to try the guard on.")
     ] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """EWMA and double EWMA run-to-run control in closed loops, beside what the formulas say.
+    """EWMA and double EWMA run-to-run control in closed loops, beside what theory predicts.
 
     For example:
 

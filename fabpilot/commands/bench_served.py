@@ -16,20 +16,22 @@ def served(
     scenario: Annotated[
         str, typer.Option("--scenario", help="A built-in scenario or a YAML file.", metavar="FILE")
     ] = "demo",
-    step: Annotated[str, typer.Option("--step", help="Whose traces are judged.")] = "ETCH-M1",
+    step: Annotated[
+        str, typer.Option("--step", help="Step of the route whose traces are judged.")
+    ] = "ETCH-M1",
     parameter: Annotated[
-        str, typer.Option("--parameter", help="What virtual metrology foretells.")
+        str, typer.Option("--parameter", help="Measured parameter that virtual metrology predicts.")
     ] = "etch_depth_nm",
     learn: Annotated[
-        int, typer.Option("--learn", min=200, help="Wafers tested before training.")
+        int, typer.Option("--learn", min=200, help="Wafers before training, to learn from.")
     ] = 2_000,
     serve: Annotated[
-        int, typer.Option("--serve", min=200, help="Wafers tested afterwards.")
+        int, typer.Option("--serve", min=200, help="Wafers after training, to judge on.")
     ] = 3_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the fab.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the fab.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Models that are learned on a fab's log, then served while it goes on and modules fail.
+    """Train trace models on a fab's log, then judge them while it runs on and modules fail.
 
     For example:
 

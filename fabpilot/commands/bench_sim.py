@@ -18,14 +18,19 @@ def sim(
         str, typer.Option("--scenario", help="A built-in scenario or a YAML file.", metavar="FILE")
     ] = "quiet",
     wafers: Annotated[
-        int, typer.Option("--wafers", min=100, help="With maps alone; memory is watched.")
+        int,
+        typer.Option(
+            "--wafers",
+            min=100,
+            help="Wafers of the run with maps only, in which memory is watched.",
+        ),
     ] = 20_000,
     traced_wafers: Annotated[
-        int, typer.Option("--traced-wafers", min=10, help="With traces alone.")
+        int, typer.Option("--traced-wafers", min=10, help="Wafers of the run with traces only.")
     ] = 300,
     as_json: JsonOption = False,
 ) -> None:
-    """Wafers a second with maps alone, trace samples a second, and memory, on one core.
+    """Speed of the synthetic fab on one core: wafers and trace samples per second, and memory.
 
     For example:
 

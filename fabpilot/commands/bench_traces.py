@@ -35,15 +35,20 @@ class TraceBench(msgspec.Struct, frozen=True, kw_only=True):
 
 def traces(
     wafers: Annotated[
-        int, typer.Option("--wafers", min=0, help="Of the long run; 0 leaves it out.")
+        int, typer.Option("--wafers", min=0, help="Wafers of the long run; 0 leaves it out.")
     ] = 5_000,
     rate: Annotated[
-        float, typer.Option("--rate", min=0, help="Wafers a second; 0 leaves waiting times out.")
+        float,
+        typer.Option(
+            "--rate", min=0, help="Wafers per second for the waiting times; 0 leaves them out."
+        ),
     ] = 50.0,
-    seconds: Annotated[float, typer.Option("--seconds", min=5, help="Of the waiting times.")] = 30,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=5, help="Seconds to measure waiting times for.")
+    ] = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Traces in, risk and alerts out: the engine alone, and the real controller on a log.
+    """Speed from traces to risk and alerts: the engine alone, and the controller on a log.
 
     For example:
 

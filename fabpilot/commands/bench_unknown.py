@@ -21,7 +21,7 @@ ResultsOption = Annotated[
     Path | None,
     typer.Option(
         "--results",
-        help="Where finished trainings are kept; a run that was ended goes on from them"
+        help="File that keeps finished trainings, so that an interrupted run continues"
         " (default: in FABPILOT_HOME).",
         metavar="FILE",
     ),
@@ -34,19 +34,21 @@ def unknown(
         typer.Option("--data", help="A .npz of labelled maps, LSWMD.pkl, or sim:SCENARIO."),
     ],
     budget: Annotated[
-        str, typer.Option("--budget", help="Time to train without one class, such as 90s or 5m.")
+        str, typer.Option("--budget", help="Time for each training, such as 90s or 5m.")
     ] = "5m",
     results: ResultsOption = None,
     wafers: Annotated[
-        int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
+        int, typer.Option("--wafers", min=500, help="Number of maps, with sim:SCENARIO.")
     ] = 20_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and views.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of weights, draws and views.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """How well unknown patterns stand out: one class held out at a time, and the AUROC of each.
+    """How well unknown patterns are recognised: each class is left out in turn (AUROC).
 
-    A network learns all classes but one, for the budget each; 1 - its largest probability is
-    measured beside its own score of novelty. Needs the extra `train`.
+    Each time a network is trained on all other classes, within the budget. Its own novelty score
+    is measured beside 1 - its largest probability. Needs the extra `train`.
 
     For example:
 

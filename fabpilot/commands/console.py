@@ -1,6 +1,7 @@
 """`fabpilot console`: the web application for fab engineers."""
 
 import threading
+from contextlib import ExitStack, closing
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from console.app import create_app
 from console.deps import ConsoleDeps, HealthReport, ModelInfo, Site
 from console.metrics import StripCollector
 from console.server import ConsoleServer
+from console.services import LOOP
 from console.views import Strip
 from contracts.errors import ConfigError
 from fabpilot import __version__
@@ -19,6 +21,7 @@ from fabpilot.monitor import Monitor
 from fabpilot.output import err
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
+from fabpilot.tracing import tracing
 from fabpilot.wiring import open_site_log, share_interpreter, sites
 from streaming.database import open_engine
 
@@ -60,13 +63,18 @@ def serve(
     Raises:
         ConfigError: the address cannot be listened on.
     """
-    log = open_site_log(settings, site or settings.site)
-    engine = open_engine(settings.database_url, settings.database_password)
-    try:
+    with ExitStack() as stack:
+        log = stack.enter_context(closing(open_site_log(settings, site or settings.site)))
+        engine = open_engine(settings.database_url, settings.database_password)
+        stack.callback(engine.dispose)
         names = [site] if site else sites(log)
         models = Cached[list[ModelInfo]](lambda: list(registered_models(settings, engine)), [])
         health = Cached[HealthReport](
             lambda: health_of(settings, log, engine, names), HealthReport()
+        )
+        monitor = Monitor(settings, "console")
+        told = stack.enter_context(
+            tracing(settings, "console", monitor.registry, site=", ".join(names), group=LOOP)
         )
         deps = ConsoleDeps(
             engine=engine,
@@ -77,11 +85,12 @@ def serve(
             version=__version__,
             allowed_hosts=allowed_hosts(settings, host),
             access=access_of(settings),
+            on_taken=told.shown if told else None,
+            on_decided=told.decided if told else None,
         )
         first_admin(settings, engine)
         app = create_app(deps)
         server = ConsoleServer(app, host=host, port=port, tls=tls_of(settings))
-        monitor = Monitor(settings, "console")
         monitor.check(app.state.services.ready)
         services = app.state.services
 
@@ -111,9 +120,6 @@ def serve(
                 monitor.beat()
         server.should_exit = True
         thread.join(timeout=4)
-    finally:
-        engine.dispose()
-        log.close()
 
 
 def register(app: typer.Typer) -> None:

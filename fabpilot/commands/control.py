@@ -11,6 +11,7 @@ from fabpilot.monitor import Monitor
 from fabpilot.output import progress_bar, report
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
+from fabpilot.tracing import tracing
 from fabpilot.wiring import open_site_log
 from streaming.database import open_engine
 
@@ -20,7 +21,7 @@ __all__ = ["register"]
 def control(
     site: SiteOption = None,
     until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="Stop when everything is taken in.")
+        bool, typer.Option("--until-idle", help="Stop when everything on the log is processed.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,12 +42,24 @@ def control(
     log = open_site_log(settings, site, stop, wait=not until_idle)
     engine = open_engine(settings.database_url, settings.database_password)
     try:
-        controller = Controller(log, engine, site=site, policy_path=settings.policy)
         monitor = Monitor(settings, "controller")
         metrics = ControllerMetrics(monitor, loop_name(site), site)
         topics = controller_topics(site)
         monitor.look(lambda: metrics.look(log, engine, topics))
-        with monitor.serve(), progress_bar(f"controlling {site}", None) as bar:
+        with (
+            monitor.serve(),
+            tracing(
+                settings, "controller", monitor.registry, site=site, group=loop_name(site)
+            ) as told,
+            progress_bar(f"controlling {site}", None) as bar,
+        ):
+            controller = Controller(
+                log,
+                engine,
+                site=site,
+                policy_path=settings.policy,
+                on_applied=told.applied if told else None,
+            )
             result = controller.run(
                 stop,
                 until_idle=until_idle,

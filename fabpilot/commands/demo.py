@@ -35,18 +35,22 @@ def demo(
         bool, typer.Option("--headless", help="No console: run to the end and report.")
     ] = False,
     wafers: Annotated[
-        int, typer.Option("--wafers", min=1, help="With --headless: stop after so many.")
+        int, typer.Option("--wafers", min=1, help="With --headless: stop after this many wafers.")
     ] = 500,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Instead of the scenario's own.")
+        int | None, typer.Option("--seed", min=0, help="Seed (default: the scenario's own).")
     ] = None,
     speed: Annotated[
         float | None,
-        typer.Option("--speed", min=0.001, help="Fab seconds a wall second (600; headless 6000)."),
+        typer.Option(
+            "--speed", min=0.001, help="Fab seconds per real second (default: 600; headless 6000)."
+        ),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=1, max=65535, help="Of the console (FABPILOT_CONSOLE_PORT)."),
+        typer.Option(
+            "--port", min=1, max=65535, help="Port of the console (FABPILOT_CONSOLE_PORT)."
+        ),
     ] = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the console in a browser.")
@@ -57,10 +61,10 @@ def demo(
     """Run a fab, score its wafers, raise alerts, and show them in a browser.
 
     Everything runs on this machine, on the embedded log. The first start trains a small model.
-    Ctrl-C stops it all; the next start goes on where this one was. To start afresh, remove
-    .fabpilot.
+    Ctrl-C stops everything; the next start continues where this one ended. To start from nothing,
+    remove the folder .fabpilot.
 
-    With --headless each run is a site of its own (demo-1, demo-2, …) and ends with a report.
+    With --headless, each run is a new site (demo-1, demo-2, …) and ends with a report.
 
     For example:
 

@@ -30,7 +30,7 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="An ONNX file, models:/wafer-map@champion, models:/trace-metrology@champion.",
+            help="An ONNX file, or models:/NAME@ALIAS such as models:/wafer-map@champion.",
             metavar="MODEL",
         ),
     ],
@@ -42,28 +42,32 @@ def evaluate(
         str,
         typer.Option(
             "--part",
-            help="Of maps: all, or the train or holdout side of train's own split."
-            " Of traces: a part of the set.",
+            help="Maps: all, or the train or holdout side of the split that 'train' makes."
+            " Traces: a part of the set.",
         ),
     ] = "all",
     full: Annotated[
         bool,
         typer.Option(
             "--full",
-            help="Also 95 % intervals, robustness and latency (four times as long).",
+            help="Add 95 % intervals, robustness and latency (takes four times as long).",
         ),
     ] = False,
     report_folder: Annotated[
         Path | None,
-        typer.Option("--report", help="Write a page with pictures here.", metavar="FOLDER"),
+        typer.Option(
+            "--report", help="Folder to write a report with pictures to.", metavar="FOLDER"
+        ),
     ] = None,
     wafers: Annotated[
-        int, typer.Option("--wafers", min=1, help="Maps to make, with sim:SCENARIO.")
+        int, typer.Option("--wafers", min=1, help="Number of maps, with sim:SCENARIO.")
     ] = 4_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="With sim:SCENARIO.")] = 1_000,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the maps, with sim:SCENARIO.")
+    ] = 1_000,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a model: of maps by accuracy, macro-F1, calibration; of traces by its task's measures.
+    """Judge a model: accuracy, macro-F1 and calibration for maps; its task's measures for traces.
 
     For example:
 

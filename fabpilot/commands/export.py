@@ -24,7 +24,7 @@ def traces(
     parameter: Annotated[
         str | None,
         typer.Option(
-            "--parameter", help="Target: what was measured after the step.", metavar="NAME"
+            "--parameter", help="Target: this parameter, measured after the step.", metavar="NAME"
         ),
     ] = None,
     yield_below: Annotated[
@@ -40,8 +40,8 @@ def traces(
         str | None,
         typer.Option(
             "--after",
-            help="Only runs from this time on, on the fab's clock (ISO, UTC unless it says"
-            " otherwise).",
+            help="Only runs from this time on, by the fab's clock (ISO 8601; UTC if no"
+            " zone is given).",
             metavar="TIME",
         ),
     ] = None,
@@ -50,8 +50,8 @@ def traces(
 ) -> None:
     """Write the traces of a step, with what was measured afterwards, as a set to train on.
 
-    With --parameter the set is one for virtual metrology, with --yield-below one for risk, with
-    neither one for faults. A model that was trained on it can serve the traces that come next.
+    With --parameter the set is for virtual metrology, with --yield-below for risk, and with neither
+    for faults. A model trained on it can be served on the traces that come next.
 
     For example:
 
@@ -111,6 +111,6 @@ def _time_ms(text: str) -> int:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    export = typer.Typer(help="Write what is on the log as files.", no_args_is_help=True)
+    export = typer.Typer(help="Write what is on the log to files.", no_args_is_help=True)
     export.command("traces")(traces)
     app.add_typer(export, name="export")

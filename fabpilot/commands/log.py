@@ -47,13 +47,16 @@ def tail(
         str | None, typer.Option("--site", help="Only this fab (default: all).", metavar="SITE")
     ] = None,
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="Start with the oldest record, not the next.")
+        bool,
+        typer.Option(
+            "--from-beginning", help="Start with the oldest record instead of the next new one."
+        ),
     ] = False,
     until_end: Annotated[
-        bool, typer.Option("--until-end", help="Stop at what is the end now.")
+        bool, typer.Option("--until-end", help="Stop at the present end of the log.")
     ] = False,
 ) -> None:
-    """Records of a stream as JSON lines, until Ctrl-C.
+    """Print the records of a stream as JSON lines, until Ctrl-C.
 
     Each line has topic, partition, offset, key, type, event_id and data.
 
@@ -102,6 +105,6 @@ def _reached(positions: dict[Any, int], ends: dict[Any, int]) -> bool:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    log = typer.Typer(help="Look into the log.", no_args_is_help=True)
+    log = typer.Typer(help="Read the log.", no_args_is_help=True)
     log.command("tail")(tail)
     app.add_typer(log, name="log")

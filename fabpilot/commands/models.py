@@ -14,19 +14,17 @@ from contracts.errors import ConfigError
 from contracts.trace_model import Task, task_of_name
 from fabpilot.commands.options import JsonOption
 from fabpilot.commands.quantize import register as register_quantize
+from fabpilot.map_gate import blind, frozen_holdout, judge_map_contest
 from fabpilot.output import err, progress_bar, report
 from fabpilot.promotion import (
     Contest,
-    blind,
     find_contest,
-    frozen_holdout,
-    judge,
     roll_back,
     settle,
-    this_user,
 )
 from fabpilot.settings import Settings, load_settings
 from fabpilot.trace_gate import judge_trace_contest
+from fabpilot.trail import this_user
 from fabpilot.wiring import MODEL_NAME
 from models.data import MapSet
 from models.gate import GateDecision
@@ -73,16 +71,16 @@ def promote(
         str | None,
         typer.Option(
             "--data",
-            help="Judge on the held-out part of these maps instead of the champion's; of a model"
-            " of traces, the runs to judge on, which neither was trained on.",
+            help="Wafer maps: judge on the held-out part of these instead of the"
+            " champion's. Traces: runs that neither model was trained on (required).",
             metavar="PATH|sim:SCENARIO",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Judge and report; write and move nothing.")
+        bool, typer.Option("--dry-run", help="Judge and report; write nothing and move no alias.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote in spite of the gate; needs --reason.")
+        bool, typer.Option("--force", help="Promote even if the gate refuses; needs --reason.")
     ] = False,
     reason: Annotated[
         str, typer.Option("--reason", help="Why the gate is overruled, for the record.")
@@ -90,11 +88,13 @@ def promote(
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the challenger to the gate; if it passes it serves, and the champion is 'previous'.
+    """Judge the challenger at the gate; if it passes, it becomes champion.
 
-    Both models are judged on the maps that were held out of the champion's data, clean and
-    perturbed; models of traces on the runs that --data names. The decision, its numbers and who
-    made it are written as tags on the version, also when it is refused (exit code 1).
+    The champion becomes 'previous', which `fabpilot models rollback` goes back to.
+
+    Wafer-map models are judged on the maps that were held out of the champion's training, clean and
+    perturbed; trace models on the runs that --data names. The decision, its numbers and who asked
+    for it are written as tags on the version, also after a refusal (exit code 1).
 
     For example:
 
@@ -157,7 +157,7 @@ def _judged_on_maps(
             "The challenger's own run held out other maps: make sure it did not train on these."
         )
     with progress_bar("judging", None) as bar:
-        decision = judge(
+        decision = judge_map_contest(
             settings,
             contest,
             maps,
@@ -174,7 +174,7 @@ def rollback(
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the previous champion serve again."""
+    """Go back to the previous champion; the two change places."""
     version = roll_back(load_settings(), _checked(name), by=by or this_user(), reason=reason)
     report(_brief(version), as_json=as_json, title=f"version {version.version} serves")
 

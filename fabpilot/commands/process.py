@@ -22,6 +22,7 @@ from fabpilot.output import err, progress_bar, report
 from fabpilot.replay_from import parse_start, start_offsets
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
+from fabpilot.tracing import tracing
 from fabpilot.wiring import (
     group_name,
     open_repository,
@@ -65,7 +66,10 @@ def process(
     site: SiteOption = None,
     group: Annotated[
         str | None,
-        typer.Option("--group", help="Consumer group, to process everything once more beside."),
+        typer.Option(
+            "--group",
+            help="Consumer group; a new name processes everything again, beside the usual group.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -75,13 +79,13 @@ def process(
         Device | None, typer.Option("--device", help="Where the model runs (FABPILOT_DEVICE).")
     ] = None,
     batch: Annotated[
-        int, typer.Option("--batch", min=1, max=4096, help="Records handled at a time, at most.")
+        int, typer.Option("--batch", min=1, max=4096, help="Most records handled at a time.")
     ] = 128,
     start: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="Where a new group begins: a time (UTC unless it says otherwise), 'beginning',"
+            help="Where a new group begins: a time (UTC if no zone is given), 'beginning',"
             " 'end', or PARTITION:OFFSET,... Needs --group.",
         ),
     ] = None,
@@ -90,7 +94,9 @@ def process(
     ] = False,
     ready: Annotated[
         Path | None,
-        typer.Option("--ready", help="Make this file once the model is loaded (for supervisors)."),
+        typer.Option(
+            "--ready", help="Create this file once the model is loaded (for supervisors)."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -146,6 +152,9 @@ def process(
             if not log.start_group(group, offsets):
                 err.print(f"group {group!r} has begun already and goes on where it stopped")
         metrics = ProcessorMetrics(monitor, group, site)
+        told = stack.enter_context(
+            tracing(settings, "processor", monitor.registry, site=site, group=group)
+        )
         ModelMetrics(monitor, repository, settings.device)
         monitor.look(lambda: metrics.look(log, group, topics))
         backlog = _behind(log, group, topics) if until_idle else None
@@ -174,6 +183,7 @@ def process(
                 on_progress=on_progress,
                 on_settled=metrics.settled,
                 on_turn=metrics.turned,
+                on_handled=told.handled if told else None,
             )
         serving = repository.current()
         report(

@@ -71,21 +71,27 @@ def quantize_(
         str, typer.Argument(help="A float32 ONNX file or models:/wafer-map@champion.")
     ],
     data: Annotated[
-        str, typer.Option("--data", help="What it was trained on: a .npz, or sim:SCENARIO.")
+        str, typer.Option("--data", help="The maps it was trained on: a .npz, or sim:SCENARIO.")
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="Put the int8 file here.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the int8 file here.")] = None,
     register_it: Annotated[
-        bool, typer.Option("--register", help="Register it as challenger, if it loses little.")
+        bool,
+        typer.Option(
+            "--register",
+            help="Register it as challenger if it loses at most 0.3 points of macro-F1.",
+        ),
     ] = False,
     wafers: Annotated[
-        int, typer.Option("--wafers", min=1, help="Maps to make, with sim:SCENARIO.")
+        int, typer.Option("--wafers", min=1, help="Number of maps, with sim:SCENARIO.")
     ] = 4_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="With sim:SCENARIO.")] = 1_000,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the maps, with sim:SCENARIO.")
+    ] = 1_000,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the int8 form of a model, and say what it gains and loses.
+    """Make the int8 form of a model, and report what it gains in speed and loses in macro-F1.
 
-    Ranges come from maps of the training side of the split, the figures from the held-out side.
+    Value ranges come from training maps, the figures from the held-out maps.
 
     For example:
 

@@ -20,6 +20,7 @@ from fabpilot.output import err, progress_bar, report
 from fabpilot.recorded import RecordedMaps
 from fabpilot.settings import load_settings
 from fabpilot.stopping import stop_event
+from fabpilot.tracing import tracing
 from fabpilot.wiring import open_site_log
 
 __all__ = ["ReplayReport", "register", "replay"]
@@ -49,11 +50,11 @@ class ReplayReport(msgspec.Struct, frozen=True):
 def replay(
     path: Annotated[Path, typer.Argument(help="A .npz file of wafer maps.", metavar="PATH")],
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Only the first so many maps.")
+        int | None, typer.Option("--limit", min=1, help="Only this many maps, from the first on.")
     ] = None,
     site: SiteOption = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Publish maps that were replayed before once more.")
+        bool, typer.Option("--again", help="Publish maps again that were replayed before.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,16 +84,21 @@ def replay(
         first = 0 if reached is None else min(reached + 1, total)
         published = dead = 0
         began = time.perf_counter()
-        with progress_bar(f"replaying {path.name}", total) as bar:
+        with (
+            tracing(settings, "replay", site=site) as told,
+            progress_bar(f"replaying {path.name}", total) as bar,
+        ):
             task = bar.tasks[0].id
             bar.update(task, completed=first)
             for start in range(first, total, _BATCH):
                 if stop.is_set():
                     break
                 last = min(start + _BATCH, total) - 1
+                read_ns = time.time_ns()
+                read = list(maps.events(start, last + 1))
                 made = [
                     _message(event, raw, index, site, source, path.name)
-                    for index, event, raw in maps.events(start, last + 1)
+                    for index, event, raw in read
                 ]
                 done = appender.append([message for message, _ in made], last)
                 if done is Appended.STOPPED:
@@ -101,6 +107,9 @@ def replay(
                 if done is Appended.DONE:
                     dead += refused
                     published += len(made) - refused
+                    if told:
+                        events = [event for _, event, _ in read if isinstance(event, Event)]
+                        told.sent([(event, read_ns) for event in events], time.time_ns())
                 bar.update(task, completed=last + 1)
         if first:
             err.print(f"{first} of these maps were on the log already; --again publishes them anew")

@@ -15,7 +15,7 @@ __all__ = ["register"]
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="A backup.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(help="The backup file.", metavar="FILE")],
     as_json: JsonOption = False,
 ) -> None:
     """Put back what a backup holds, into an empty home (and an empty PostgreSQL database).

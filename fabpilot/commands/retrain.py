@@ -26,8 +26,8 @@ def retrain(
         str | None,
         typer.Option(
             "--data",
-            help="The reference to train on beside the confirmed labels (default: what the champion"
-            " was trained on).",
+            help="Maps to train on together with the confirmed labels (default: those that"
+            " the champion was trained on).",
             metavar="PATH|sim:SCENARIO",
         ),
     ] = None,
@@ -38,17 +38,21 @@ def retrain(
         str, typer.Option("--budget", help="Time to train, such as 90s or 17m.")
     ] = "10m",
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="At most so many passes over the data.")
+        int | None, typer.Option("--epochs", min=1, help="Most passes over the data.")
     ] = None,
     shadow: Annotated[
         int,
         typer.Option(
-            "--shadow", min=0, help="Wafers that champion and challenger judge side by side."
+            "--shadow",
+            min=0,
+            help="Wafers that champion and challenger both score before the gate.",
         ),
     ] = 500,
     live: Annotated[
         bool,
-        typer.Option("--live", help="Take the next wafers that come, not the latest on the log."),
+        typer.Option(
+            "--live", help="Use the next wafers to come, instead of the latest on the log."
+        ),
     ] = False,
     auto: Annotated[
         bool,
@@ -57,14 +61,15 @@ def retrain(
     by: Annotated[
         str | None, typer.Option("--by", help="Who decides, for the record (default: this user).")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of draws and views.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of draws and views.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a challenger on the champion's data plus confirmed labels, and bring it to the gate.
+    """Train a challenger on the champion's data and confirmed labels, and judge it at the gate.
 
-    Labels are those that engineers confirmed or corrected in the console; the patterns they named
-    become classes. The challenger runs in shadow beside the champion, and both are judged on maps
-    that neither was taught. Nothing is promoted unless you say so.
+    The labels are those that engineers confirmed or corrected in the console; patterns that they
+    named become new classes. The challenger first runs in shadow beside the champion; then both are
+    judged on maps that neither was trained on. Nothing is promoted without --auto (or
+    FABPILOT_RETRAIN=auto).
 
     For example:
 

@@ -23,6 +23,7 @@ from fabpilot.monitor import Monitor
 from fabpilot.output import progress_bar, report
 from fabpilot.settings import Settings, load_settings
 from fabpilot.stopping import stop_event
+from fabpilot.tracing import tracing
 from fabpilot.truth_files import TruthFiles
 from fabpilot.wiring import open_site_log
 
@@ -41,7 +42,7 @@ def run(
         typer.Option("--scenario", help="A built-in scenario or a YAML file.", metavar="FILE"),
     ] = None,
     list_scenarios: Annotated[
-        bool, typer.Option("--list", help="Name the built-in scenarios.")
+        bool, typer.Option("--list", help="List the built-in scenarios.")
     ] = False,
     policy: Annotated[
         str | None,
@@ -51,7 +52,7 @@ def run(
             " Nothing goes onto the log.",
         ),
     ] = None,
-    lots: Annotated[int | None, typer.Option("--lots", min=1, help="Lots to make in all.")] = None,
+    lots: Annotated[int | None, typer.Option("--lots", min=1, help="Total number of lots.")] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Judged run: write the truth as Parquet files here."),
@@ -60,10 +61,10 @@ def run(
         bool, typer.Option("--digest", help="Judged run: add the SHA-256 of every stream.")
     ] = False,
     wafers: Annotated[
-        int | None, typer.Option("--wafers", min=1, help="Stop when so many are tested.")
+        int | None, typer.Option("--wafers", min=1, help="Stop when this many wafers are tested.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Instead of the scenario's own.")
+        int | None, typer.Option("--seed", min=0, help="Seed (default: the scenario's own).")
     ] = None,
     start: Annotated[
         str,
@@ -72,7 +73,7 @@ def run(
     speed: Annotated[
         float | None,
         typer.Option(
-            "--speed", min=0.001, help="Fab seconds a wall second (default: as fast as it goes)."
+            "--speed", min=0.001, help="Fab seconds per real second (default: as fast as possible)."
         ),
     ] = None,
     truth: Annotated[
@@ -138,6 +139,7 @@ def _run_live(
     metrics = FabMetrics(monitor)
     with (
         monitor.serve(),
+        tracing(settings, "fab", monitor.registry, site=", ".join(sites)) as told,
         progress_bar(f"fab {', '.join(sites)}", wafers and wafers * len(sites)) as bar,
     ):
 
@@ -145,7 +147,13 @@ def _run_live(
             log = open_site_log(settings, site, stop, wait=True)
             try:
                 runner = FabRunner(
-                    scenario, log, site=site, seed=seed, folder=settings.home, start_ms=start_ms
+                    scenario,
+                    log,
+                    site=site,
+                    seed=seed,
+                    folder=settings.home,
+                    start_ms=start_ms,
+                    on_sent=told.sent if told else None,
                 )
 
                 def show(count: int) -> None:

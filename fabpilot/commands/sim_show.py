@@ -19,12 +19,14 @@ def show(
         typer.Option("--scenario", help="A built-in scenario or a YAML file.", metavar="FILE"),
     ],
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Instead of the scenario's own.")
+        int | None, typer.Option("--seed", min=0, help="Seed (default: the scenario's own).")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Folder for the sheets (default: sheets-NAME here).", metavar="DIR"
+            "--out",
+            help="Folder for the sheets (default: sheets-NAME in this folder).",
+            metavar="DIR",
         ),
     ] = None,
     as_json: JsonOption = False,

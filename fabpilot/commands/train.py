@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from fabpilot.commands.options import JsonOption
 from fabpilot.commands.train_trace import trace
 from fabpilot.duration import parse_duration
-from fabpilot.map_data import load_named_maps
+from fabpilot.map_data import SIM_WAFERS, load_named_maps
 from fabpilot.output import err, report
 from fabpilot.settings import load_settings
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from models.options import TrainOptions
 
 __all__ = ["register"]
-
-# With fewer maps than this the default batch leaves too few steps (docs/models.md).
-_FEW_MAPS = 20_000
 
 
 def wafer_map(
@@ -39,20 +36,22 @@ def wafer_map(
         str, typer.Option("--budget", help="Time to train, such as 90s or 17m.")
     ] = "17m",
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="At most so many passes over the data.")
+        int | None, typer.Option("--epochs", min=1, help="Most passes over the data.")
     ] = None,
     backbone: Annotated[
         str | None,
         typer.Option("--backbone", help="A timm model or one of ours (docs/models.md)."),
     ] = None,
     size: Annotated[
-        int | None, typer.Option("--size", min=16, max=1024, help="Pixels of the canonical map.")
+        int | None,
+        typer.Option("--size", min=16, max=1024, help="Pixels per side of the canonical map."),
     ] = None,
     views: Annotated[
         int,
         typer.Option(
             "--views",
-            help="Turns of a map averaged when it serves: 1 is fast, 4 and 8 are surer.",
+            help="Orientations of each map averaged in serving: 1 is fast, 4 and 8 are"
+            " more accurate.",
         ),
     ] = 4,
     init: Annotated[
@@ -67,37 +66,42 @@ def wafer_map(
         list[str] | None,
         typer.Option(
             "--extra",
-            help="More maps to learn from, never judged on. May be given again.",
+            help="More maps to train on, never used for judging. May be repeated.",
             metavar="PATH|sim:SCENARIO",
         ),
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option("--patience", min=1, help="Stop after so many epochs without a better one."),
+        typer.Option(
+            "--patience", min=1, help="Stop after this many epochs without an improvement."
+        ),
     ] = None,
     compile_: Annotated[
-        bool, typer.Option("--compile", help="torch.compile; pays in long runs on a GPU.")
+        bool, typer.Option("--compile", help="Use torch.compile; worth it in long runs on a GPU.")
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume/--fresh", help="Go on where the same command was killed."),
+        typer.Option("--resume/--fresh", help="Continue where the same command was interrupted."),
     ] = True,
     alias: Annotated[
         str | None,
         typer.Option(
-            "--alias", help="What it becomes (default: champion if there is none, else challenger)."
+            "--alias",
+            help="Its alias (default: champion if there is none yet, otherwise challenger).",
         ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the ONNX file here.")
     ] = None,
     wafers: Annotated[
-        int, typer.Option("--wafers", min=500, help="Maps to make, with sim:SCENARIO.")
-    ] = 40_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, draws and views.")] = 0,
+        int, typer.Option("--wafers", min=500, help="Number of maps, with sim:SCENARIO.")
+    ] = SIM_WAFERS,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of weights, draws and views.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a wafer-map model, judge it on lots held out, and register it in MLflow.
+    """Train a wafer-map model, judge it on held-out lots, and register it in MLflow.
 
     For example:
 
@@ -116,12 +120,11 @@ def wafer_map(
     more = [load_named_maps(name, wafers=wafers, seed=seed) for name in extra or ()]
     # torch takes seconds to import: not before the data is known to be good.
     from fabpilot.training import train_and_register
-    from models.options import TrainOptions
+    from models.options import TrainOptions, batch_for
 
     wanted = {"backbone": backbone, "epochs": epochs, "size": size, "patience": patience}
     chosen: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    if len(maps) < _FEW_MAPS:
-        chosen["batch"] = 128
+    chosen["batch"] = batch_for(len(maps))
     options = TrainOptions(
         budget_s=seconds, seed=seed, device=settings.device.value, compile=compile_, **chosen
     )

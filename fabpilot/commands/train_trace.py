@@ -19,11 +19,11 @@ __all__ = ["trace"]
 def trace(
     task: Annotated[
         str,
-        typer.Option("--task", help="What to learn.", metavar="|".join(TASKS)),
+        typer.Option("--task", help="What to predict.", metavar="|".join(TASKS)),
     ],
     data: Annotated[
         Path,
-        typer.Option("--data", help="A folder or file of traces (docs/models.md)."),
+        typer.Option("--data", help="A folder or file of traces (docs/traces.md)."),
     ],
     part: Annotated[
         str | None,
@@ -32,19 +32,25 @@ def trace(
     alias: Annotated[
         str | None,
         typer.Option(
-            "--alias", help="What it becomes (default: champion if there is none, else challenger)."
+            "--alias",
+            help="Its alias (default: champion if there is none yet, otherwise challenger).",
         ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the ONNX file here.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of whatever is drawn.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", min=0, help="Kept with the run; today's tasks draw nothing at random."
+        ),
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model of sensor traces, judge it on folds of its own part, register it in MLflow.
+    """Train a model of sensor traces, judge it on runs left out, and register it in MLflow.
 
-    The figures are of runs left out: each group once where they are few (one lot at a time), else
-    folds of groups.
+    Virtual metrology is cross-validated by group (such as the lot); faults and risk are judged on
+    later runs than those learned from (docs/traces.md).
 
     For example:
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+from onnx import TensorProto
 from scipy.stats import chi2, norm
 
 from contracts.trace_fault import INPUT
@@ -134,44 +136,36 @@ def _limit(z: Floats) -> float:
     return float(variance / (2 * mean) * chi2.isf(_ALPHA, 2 * mean**2 / variance))
 
 
-def graph_of(detector: Detector) -> bytes:
+def graph_of(detector: Detector) -> onnx.ModelProto:
     """The detector as an ONNX graph: `INPUT` (N, P) to `OUTPUTS`."""
     p, v = detector.owner.shape
     directions, variances = detector.monitor.directions, detector.monitor.variances
     g = Graph()
-    g.constant("zero", 0.0)
-    g.constant("one", 1.0)
-    missing = g.add("IsNaN", [INPUT], "missing")
-    there = g.add("Cast", [g.add("Not", [missing], "known")], "there", to=1)
-    count = g.add("Max", [g.sum_rows(there, "count"), "one"], "at_least_one")
-    share = g.add("Div", [g.constant("features", float(p)), count], "share")
-    filled = g.add("Where", [missing, "zero", INPUT], "filled")
-    bounds = [g.constant("low", -_FARTHEST), g.constant("high", _FARTHEST)]
-    whole = g.add("Clip", [filled, *bounds], "whole")
-    narrow = [g.constant("narrow_low", -_CLIP), g.constant("narrow_high", _CLIP)]
-    z = g.add("Clip", [whole, *narrow], "z")
-    t = g.add("MatMul", [z, g.constant("directions", directions)], "t")
-    weighted = g.add("Div", [g.add("Mul", [t, t], "t_square"), g.constant("var", variances)], "w")
-    t2 = g.add("Mul", [g.sum_rows(weighted, "t2_known"), share], "t2")
-    back = g.add("MatMul", [t, g.constant("back", directions.T)], "fitted")
-    rest = g.add("Mul", [g.add("Sub", [z, back], "rest"), there], "rest_known")
-    spe_known = g.sum_rows(g.add("Mul", [rest, rest], "rest_square"), "spe_known")
-    spe = g.add("Mul", [spe_known, share], "spe")
-    across = g.add("Div", [spe, g.constant("residual", detector.residual)], "across")
-    both = g.add("Add", [t2, across], "both")
-    g.add("Div", [both, g.constant("limit", detector.limit)], "score")
-    g.add("ReduceMax", [g.add("Abs", [whole], "size")], "largest", axes=[1], keepdims=0)
+    zero, one = g.constant(0.0), g.constant(1.0)
+    missing = g.add("IsNaN", INPUT)
+    there = g.add("Cast", g.add("Not", missing), to=TensorProto.FLOAT)
+    share = g.add("Div", g.constant(float(p)), g.add("Max", g.sum_rows(there), one))
+    whole = g.clip(g.add("Where", missing, zero, INPUT), _FARTHEST)
+    z = g.clip(whole, _CLIP)
+    t = g.add("MatMul", z, g.constant(directions))
+    weighted = g.add("Div", g.add("Mul", t, t), g.constant(variances))
+    t2 = g.add("Mul", g.sum_rows(weighted), share, output="t2")
+    back = g.add("MatMul", t, g.constant(directions.T))
+    rest = g.add("Mul", g.add("Sub", z, back), there)
+    spe = g.add("Mul", g.sum_rows(g.add("Mul", rest, rest)), share, output="spe")
+    both = g.add("Add", t2, g.add("Div", spe, g.constant(detector.residual)))
+    g.add("Div", both, g.constant(detector.limit), output="score")
+    g.add("ReduceMax", g.add("Abs", whole), output="largest", axes=[1], keepdims=0)
     # |z - x|^2 = |z|^2 - 2 z.x + |x|^2, written out: N by P by training runs would not fit.
-    length = g.add("ReduceSum", [g.add("Mul", [z, z], "z2"), "last_axis"], "length", keepdims=1)
-    cross = g.add("MatMul", [z, g.constant("minus_two", -2.0 * detector.training.T)], "cross")
-    own = g.constant("own", (detector.training**2).sum(axis=1))
-    square = g.add("Add", [g.add("Add", [cross, length], "gap"), own], "square")
-    k = g.constant("k", [_NEIGHBOURS], np.int64)
-    g.top(square, k, "closest")
-    closest = g.add("Max", ["closest", "zero"], "not_negative")
-    mean = g.add("ReduceMean", [closest], "mean_square", axes=[1], keepdims=0)
-    g.add("Sqrt", [g.add("Mul", [mean, share], "scaled")], "nearest")
-    turned = g.add("MatMul", [whole, g.constant("root", detector.root)], "turned")
-    each = g.add("Mul", [turned, turned], "each")
-    g.add("MatMul", [each, g.constant("owner", detector.owner)], "contributions")
-    return g.bytes({INPUT: p}, {name: v if name == "contributions" else 1 for name in OUTPUTS})
+    length = g.sum_rows(g.add("Mul", z, z), keepdims=True)
+    cross = g.add("MatMul", z, g.constant(-2.0 * detector.training.T))
+    own = g.constant((detector.training**2).sum(axis=1))
+    squares = g.add("Add", g.add("Add", cross, length), own)
+    closest = g.add("Max", g.top(squares, _NEIGHBOURS, largest=False), zero)
+    mean = g.add("ReduceMean", closest, axes=[1], keepdims=0)
+    g.add("Sqrt", g.add("Mul", mean, share), output="nearest")
+    turned = g.add("MatMul", whole, g.constant(detector.root))
+    each = g.add("Mul", turned, turned)
+    g.add("MatMul", each, g.constant(detector.owner), output="contributions")
+    widths = {name: v if name == "contributions" else None for name in OUTPUTS}
+    return g.model({INPUT: p}, widths)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.traces.auc import area_under_curve, limit_for_false_alarms
+from models.auc import area_under_curve, limit_for_false_alarms
 from models.traces.fault_names import Changed, changed_by
 from models.traces.task import TraceReport
 

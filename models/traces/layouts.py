@@ -58,7 +58,7 @@ LAYOUTS: tuple[Layout, ...] = (
         load_secom.load,
     ),
     Layout(
-        "a .parquet in long format with the columns run and time_s (docs/models.md)",
+        "a .parquet in long format with the columns run and time_s (docs/traces.md)",
         load_long.matches,
         load_long.load,
     ),

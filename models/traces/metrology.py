@@ -1,12 +1,11 @@
 """Virtual metrology: what a run will measure, from its traces, with an interval that holds."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime as ort
 
 from contracts.arrays import Array
@@ -83,43 +82,27 @@ class MetrologyTask:
                 " give more runs with a target, or fewer threads"
             )
         origin = float(traces.order.min())
-        details, models, said, forward, outliers = [], [], [], [], 0
+        threads: list[_Learned] = []
         for place, name in enumerate(learned):
 
             def done(share: float, place: int = place) -> None:
                 on_progress((place + 0.9 * share) / len(learned))
 
-            detail, rows, x = _prepared(traces, np.flatnonzero((names == name) & measured), name)
-            outliers += counted[name] - len(rows)
-            order = traces.order[rows] - origin
-            model, predicted, half = fit_thread(
-                x,
-                traces.target[rows],
-                traces.group[rows],
-                order,
-                len(detail.spec.counters),
-                done,
-            )
-            models.append(model)
-            label = np.full(len(rows), name)
-            said.append(
-                Predictions(predicted, half, traces.target[rows], order, label, traces.group[rows])
-            )
-            detail = msgspec.structs.replace(detail, losses=losses_of(said[-1]))
-            details.append(detail)
-            if len(rows) >= _FORWARD_FEWEST:
-                forward.append(_forward(model, x, said[-1], len(detail.spec.counters)))
+            rows = np.flatnonzero((names == name) & measured)
+            threads.append(_learn(traces, rows, name, origin, done))
             on_progress((place + 1) / len(learned))
-        more: dict[str, Any] = {"outliers_left_out": outliers}
+        models = [thread.model for thread in threads]
+        more: dict[str, Any] = {"outliers_left_out": sum(thread.outliers for thread in threads)}
+        forward = [thread.forward for thread in threads if thread.forward is not None]
         if forward:
             later = _joined(forward)
             told = corrected_late(later)
             more["forward_rmse"] = _rmse(later)
             more["forward_rmse_late"] = _rmse(told)
             more["forward_coverage90_late"] = _coverage(told)
-        report = report_of(_joined(said), more)
+        report = report_of(_joined([thread.said for thread in threads]), more)
         whole = MetrologyDetail(
-            threads=tuple(details),
+            threads=tuple(thread.detail for thread in threads),
             unit=traces.target_unit,
             origin_s=origin,
             parameter=_parameter(traces),
@@ -127,7 +110,6 @@ class MetrologyTask:
         card = _card(traces, whole, models, report, code_version, fingerprint)
         model = metrology_graph(models)
         model.metadata_props.add(key=METADATA_KEY, value=encode_trace_card(card))
-        onnx.checker.check_model(model, full_check=True)
         content: bytes = model.SerializeToString()
         _check_parity(content, card)
         return TrainedTraces(card, content, report, {"threads": len(learned)})
@@ -236,6 +218,44 @@ def inputs_of(
         "thread": np.array(index, dtype=np.float32)[:, None],
         "known_until": np.full((len(index), 1), ALL_KNOWN, dtype=np.float32),
     }
+
+
+class _Learned(NamedTuple):
+    """One thread after training.
+
+    Attributes:
+        said: predictions of its runs, each by a model that had not seen the run's group.
+        forward: predictions of its later runs by a model of the earlier ones; None for few runs.
+        outliers: measured runs left out, because their target cannot be true.
+    """
+
+    model: ThreadModel
+    detail: ThreadDetail
+    said: Predictions
+    forward: Predictions | None
+    outliers: int
+
+
+def _learn(
+    traces: TraceSet,
+    measured: npt.NDArray[np.int64],
+    name: str,
+    origin_s: float,
+    on_progress: Callable[[float], None],
+) -> _Learned:
+    """Train the model of the thread `name`, whose measured runs are these rows, in time."""
+    detail, rows, x = _prepared(traces, measured, name)
+    order, counters = traces.order[rows] - origin_s, len(detail.spec.counters)
+    target, group = traces.target[rows], traces.group[rows]
+    model, predicted, half = fit_thread(x, target, group, order, counters, on_progress)
+    said = Predictions(predicted, half, target, order, np.full(len(rows), name), group)
+    return _Learned(
+        model=model,
+        detail=msgspec.structs.replace(detail, losses=losses_of(said)),
+        said=said,
+        forward=_forward(model, x, said, counters) if len(rows) >= _FORWARD_FEWEST else None,
+        outliers=len(measured) - len(rows),
+    )
 
 
 def _prepared(

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from contracts.arrays import Array
 from contracts.errors import DatasetError, ModelFileError
 from contracts.trace_model import REGISTERED_NAMES, TraceCard
 from contracts.trace_risk import SHARED_SIGNALS, RiskState, means_of_run, read_risk
 from contracts.trace_threads import EVERYTHING
-from models.traces.auc import area_under_curve
+from models.auc import area_under_curve
 from models.traces.data import TraceSet
 from models.traces.graph import Graph, model_file
 from models.traces.risk_learner import Forecast, RiskLearner, Weights
@@ -184,22 +185,20 @@ class RiskTask:
         return _told(list(_forecasts(learner, signals, failed)), failed).report()
 
 
-def risk_graph(weights: Weights) -> bytes:
+def risk_graph(weights: Weights) -> onnx.ModelProto:
     """`INPUTS` to `OUTPUTS`: the probability, and what each signal adds to its log-odds."""
-    v = len(weights.signed)
     g = Graph()
-    signed = g.constant("signed", weights.slope * weights.signed)
-    size = g.constant("size", weights.slope * weights.size)
-    parts = (
-        g.add("Mul", ["deviations", signed], "one_sided"),
-        g.add("Mul", [g.add("Abs", ["deviations"], "sizes"), size], "two_sided"),
-    )
-    g.add("Add", parts, "contributions")
-    offset = g.constant("offset", weights.slope * weights.offset + weights.shift)
-    known = g.add("Add", ["prior", offset], "known")
-    log_odds = g.add("Add", [g.sum_rows("contributions", "evidence"), known], "log_odds")
-    g.add("Sigmoid", [log_odds], "probability")
-    return g.bytes({"deviations": v, "prior": 1}, {"probability": 1, "contributions": v})
+    signed = g.constant(weights.slope * weights.signed)
+    size = g.constant(weights.slope * weights.size)
+    one_sided = g.add("Mul", "deviations", signed)
+    two_sided = g.add("Mul", g.add("Abs", "deviations"), size)
+    g.add("Add", one_sided, two_sided, output="contributions")
+    offset = g.constant(weights.slope * weights.offset + weights.shift)
+    known = g.add("Add", "prior", offset)
+    log_odds = g.add("Add", g.sum_rows("contributions"), known)
+    g.add("Sigmoid", log_odds, output="probability")
+    v = len(weights.signed)
+    return g.model({"deviations": v, "prior": None}, {"probability": None, "contributions": v})
 
 
 def _apply(weights: Weights, deviations: Floats, prior: Floats) -> dict[str, Floats]:

@@ -20,7 +20,7 @@ COUNTER_CLIP, SIGNAL_CLIP, LARGEST_Z = 6.0, 4.0, 10.0
 # What novelty is the mean of: the twentieth of the features that are farthest from what is known.
 _FARTHEST = 20
 # Signals of the process: one for so many rows, within these. With more, few rows find some that go
-# with the target by chance; with fewer, many rows leave something unsaid (docs/models.md).
+# with the target by chance; with fewer, many rows leave something unsaid (docs/traces.md).
 _ROWS_A_SIGNAL, _FEWEST_SIGNALS, _MOST_SIGNALS = 25, 12, 24
 _ALIKE, _SAME = 0.85, 0.999
 # A Cholesky factor of more rows takes minutes and megabytes; the latest rows say most.

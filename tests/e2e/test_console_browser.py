@@ -183,6 +183,8 @@ def test_an_engineer_opens_an_alert_and_approves_its_action(serve, full, visit):
     expect(page.locator("[data-variables] button").first).to_contain_text("rf_reflected_w")
     expect(page.locator("[data-trace-chart] path.suspect")).to_be_visible()
     expect(page.locator("[data-trace-chart] path.band")).to_be_attached()
+    expect(page.locator("[data-trace-chart] line.limit")).to_have_count(2)
+    expect(page.locator("[data-trace-chart]")).to_contain_text("step 3")
 
     # Nobody decides without a name.
     page.get_by_role("button", name="Approve").click()

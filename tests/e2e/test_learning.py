@@ -16,8 +16,9 @@ from fabpilot.retrain import RetrainOptions, RetrainReport, retrain
 from fabpilot.settings import Settings
 from fabpilot.training import Origin, train_and_register
 from fabpilot.wiring import open_repository, open_site_log
-from models.data import MapSet, from_lists, save_maps
+from models.data import MapSet, from_lists
 from models.evaluate import evaluate
+from models.map_files import save_maps
 from models.options import TrainOptions
 from serving.device import Device
 from serving.scorer import Scorer

@@ -19,6 +19,7 @@ from tests.command_line import Command, Home
 from tests.model_files import write_model
 from tests.network import Seen, documented, seen, unexplained, watching
 from tests.postgres_server import free_port
+from tests.span_receiver import receiving
 from tests.waiting import until
 
 
@@ -37,9 +38,8 @@ def mlflow_server(folder: Path, watched: dict[str, str]) -> Iterator[str]:
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
-    environment = Home(
-        folder, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", HOME=str(folder), **watched
-    ).environment
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = Home(folder, HOME=str(folder), **settings, **watched).environment
     with (folder / "server.log").open("wb") as said:
         server = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
         try:
@@ -66,7 +66,9 @@ def test_a_site_connects_to_what_its_settings_name(
         mlflow = stack.enter_context(mlflow_server(tmp_path / "registry", watching(theirs)))
         model = write_model(tmp_path / "m.onnx")
         log_and_register(mlflow, "test", "wafer-map", model, RunRecord(params={}))
+        receiver = stack.enter_context(receiving())
         settings = {
+            "FABPILOT_OTLP_ENDPOINT": receiver.url,
             "FABPILOT_LOG": f"kafka://{kafka_brokers}",
             "FABPILOT_DATABASE": postgres_url,
             "FABPILOT_MLFLOW": mlflow,
@@ -82,8 +84,6 @@ def test_a_site_connects_to_what_its_settings_name(
         for name, arguments in words.items():
             port = str(metrics.get(name, 0))
             home = Home(tmp_path / "home", **settings, FABPILOT_METRICS_PORT=port)
-            # Our own code keeps MLflow quiet, without anybody's help.
-            del home.environment["MLFLOW_DISABLE_TELEMETRY"]
             service = stack.enter_context(Command(home, *arguments))
             stack.callback(service.stop)
         # The whole way was gone: the fab's wafers were scored and the console shows it.
@@ -95,9 +95,11 @@ def test_a_site_connects_to_what_its_settings_name(
     did = seen(file)
     brokers = {(host, int(port)) for host, port in (b.split(":") for b in kafka_brokers.split(","))}
     registry, database = urlsplit(mlflow), make_url(postgres_url)
+    collector = urlsplit(receiver.url)
     addresses = {
         "FABPILOT_LOG": brokers,
         "FABPILOT_DATABASE": {(str(database.host), database.port or 5432)},
+        "FABPILOT_OTLP_ENDPOINT": {(str(collector.hostname), collector.port or 0)},
         "FABPILOT_MLFLOW": {(str(registry.hostname), registry.port or 80)},
         "FABPILOT_CONSOLE_PORT": {("127.0.0.1", console)},
         "FABPILOT_METRICS_PORT": {("127.0.0.1", port) for port in metrics.values()},
@@ -108,6 +110,8 @@ def test_a_site_connects_to_what_its_settings_name(
     assert with_broker >= {"sim", "process", "control", "console"}
     with_registry = {s.process for s in did if (s.host, s.port) in addresses["FABPILOT_MLFLOW"]}
     assert with_registry >= {"process", "console"}
+    assert {s.service for s in receiver.spans} == {"fab", "processor", "controller", "console"}
+    assert {s.attributes.get("messaging.system", "kafka") for s in receiver.spans} == {"kafka"}
     assert Seen("console", "listen", "127.0.0.1", console) in did
     # MLflow's server answers, and asks nobody.
     assert {(s.does, s.host) for s in seen(theirs)} <= {("listen", "127.0.0.1"), ("listen", "::1")}

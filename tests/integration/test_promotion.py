@@ -16,19 +16,17 @@ from contracts.arrays import Array
 from contracts.errors import ConflictError, DatasetError, RegistryError
 from contracts.model_file import METADATA_KEY, TAG_ACCEPTED, decode_card, encode_card
 from fabpilot.map_data import part_of
+from fabpilot.map_gate import blind, frozen_holdout, judge_map_contest
 from fabpilot.promotion import (
     Contest,
     Outcome,
-    blind,
     find_contest,
-    frozen_holdout,
-    judge,
     roll_back,
     settle,
-    this_user,
 )
 from fabpilot.settings import Settings
-from models.data import load_maps
+from fabpilot.trail import this_user
+from models.map_files import load_maps
 from models.registry import (
     TAG_PROMOTION,
     TAG_ROLLBACK,
@@ -108,7 +106,7 @@ class Registry:
     def promote(self, *, force: str = "", dry_run: bool = False) -> Outcome:
         contest = self.contest()
         maps = frozen_holdout(contest)
-        decision = judge(self.settings, contest, maps)
+        decision = judge_map_contest(self.settings, contest, maps)
         return settle(
             self.settings, contest, decision, maps, by="kim", force=force, dry_run=dry_run
         )
@@ -247,7 +245,7 @@ def test_an_alias_moved_meanwhile_stops_the_promotion(registry: Registry) -> Non
     registry.register(GOOD)
     contest = registry.contest()
     maps = frozen_holdout(contest)
-    decision = judge(registry.settings, contest, maps)
+    decision = judge_map_contest(registry.settings, contest, maps)
     registry.point("challenger", registry.register(BAD))
     with pytest.raises(ConflictError, match="promote again"):
         settle(registry.settings, contest, decision, maps, by="kim")

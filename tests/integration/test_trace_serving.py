@@ -126,7 +126,7 @@ def fab(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("fab"), FABPILOT_DEVICE="cpu")
     log = open_site_log(Settings(home=home.folder), "kr1")
     runs = polishing(60, seed=5, threads=2)
-    events = events_of(runs)
+    events = events_of(runs, by_step=True)
     log.append([encode(event) for event in events])
     pairs = zip(events[:50], runs.target, strict=False)
     log.append([encode(measured(trace, float(value))) for trace, value in pairs])
@@ -142,6 +142,9 @@ def exported(fab: Home) -> Path:
     said = fab.json(*wanted)
     counts = ("runs", "measured", "threads", "variables", "samples", "left_out")
     assert tuple(said[name] for name in counts) == (60, 50, 2, 3, 3600, 0)
+    steps = load_traces(out).runs[0].step
+    assert steps is not None
+    assert steps.tolist() == [1] * 20 + [2] * 40
     return out
 
 

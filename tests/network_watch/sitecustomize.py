@@ -2,7 +2,8 @@
 
 Writes down every internet address that the process listens on, connects to, sends to or looks up:
 one JSON line each, into the file that WATCH_NETWORK names. What C libraries do by themselves Python
-does not see; of ours that is libpq alone, which connects to what FABPILOT_DATABASE names.
+does not see: of ours those are libpq, which connects to what FABPILOT_DATABASE names, and ONNX
+Runtime, whose reports are off (tests/integration/test_quiet_libraries.py).
 """
 
 import json

@@ -60,6 +60,9 @@ def test_the_suspects_trace_leaves_the_normal_band(looking):
     traces = looking.get(f"/api/v1/alerts/{ALERT_ID}/traces").json()
     assert traces["normal_modules"] == ["ETCH-04/A", "ETCH-04/C"]
     assert traces["seconds"][-1] == pytest.approx(59.5)
+    assert traces["recipe_steps"] == [
+        {"number": 1, "from_s": 0.0}, {"number": 2, "from_s": 10.0}, {"number": 3, "from_s": 50.0},
+    ]  # fmt: skip
     first, second = traces["bands"][:2]
     assert (first["variable"], second["variable"]) == ("rf_reflected_w", "pressure_pa")
     assert min(first["suspect"][60:]) > max(first["high"])

@@ -90,6 +90,16 @@ def test_a_map_that_is_none_is_left_out_and_the_rest_stored(engine):
     assert count(engine, tables.wafer_maps) == 1
 
 
+def test_a_trace_whose_recipe_steps_are_not_one_a_sample_is_left_out(engine):
+    (trace,) = (e for e in wafer_events(1, bad=False, module="A") if e.stream is Stream.TRACES)
+    short = msgspec.structs.replace(trace, recipe_steps=Array.of(np.ones(119, np.uint8)))
+    none = msgspec.structs.replace(trace, event_id="none", recipe_steps=None)
+    put(engine, [short, none])
+    with engine.begin() as connection:
+        kept = connection.execute(select(tables.traces.c.event_id, tables.traces.c.recipe_steps))
+        assert kept.all() == [("none", None)]
+
+
 def test_traces_are_bounded_per_module_and_recipe_in_any_order(engine):
     traces = [
         event

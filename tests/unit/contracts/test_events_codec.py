@@ -23,6 +23,7 @@ from tests.factories import (
     novel_prediction,
     registered_virtual_metrology,
     sample_events,
+    trace_with_recipe_steps,
     trace_with_times,
     wafer_grid,
     wafer_map,
@@ -68,6 +69,17 @@ def test_sample_times_of_a_trace_are_optional_and_stay_readable() -> None:
     # What wrote before there were times, and what reads without knowing them.
     without = msgspec.structs.replace(event, times_ms=None)
     assert decode(message.headers, (GOLDEN / "fabpilot.trace.v1.msgpack").read_bytes()) == without
+
+
+def test_recipe_steps_of_a_trace_are_optional_and_stay_readable() -> None:
+    event = trace_with_recipe_steps()
+    message = encode(event)
+    golden = (GOLDEN / "fabpilot.trace.v1.recipe_steps.msgpack").read_bytes()
+    assert decode(message.headers, golden) == event
+    plain = json.loads(msgspec.json.encode(event))
+    jsonschema.validate(plain, json.loads(schema_files()["fabpilot.trace.v1.json"]))
+    old = (GOLDEN / "fabpilot.trace.v1.times.msgpack").read_bytes()
+    assert decode(message.headers, old) == trace_with_times()
 
 
 def test_novelty_of_a_prediction_is_optional_and_stays_readable() -> None:
@@ -158,6 +170,21 @@ def test_one_wafer_is_one_distributed_trace() -> None:
 
     assert trace_id("fabpilot.wafer_map.v1") == trace_id("fabpilot.prediction.v1")
     assert trace_id("fabpilot.wafer_map.v1") != trace_id("fabpilot.alert.v1")
+
+
+def test_the_life_of_an_alert_and_of_an_action_is_one_trace_each() -> None:
+    def trace_id(ce_type: str, **changes: object) -> bytes:
+        event = msgspec.structs.replace(SAMPLES[ce_type], event_id="another", **changes)
+        return dict(encode(event).headers)["traceparent"].split(b"-")[1]
+
+    alert = trace_id("fabpilot.alert.v1", alert_id="a", revision=1)
+    assert trace_id("fabpilot.alert.v1", alert_id="a", revision=2) == alert
+    assert trace_id("fabpilot.alert_decision.v1", alert_id="a") == alert
+    assert trace_id("fabpilot.alert.v1", alert_id="b", revision=1) != alert
+    # Not of the alert: what run-to-run proposes has none, and a thread lives for years.
+    action = trace_id("fabpilot.action.v1", alert_id="a", action_id="x")
+    assert action != alert
+    assert trace_id("fabpilot.action_effect.v1", alert_id="a", action_id="x") == action
 
 
 def test_unknown_or_missing_type_is_refused() -> None:

@@ -16,6 +16,7 @@ from fab_sim.traces import (
     DrawnTrace,
     draw_trace,
     phase_slices,
+    recipe_steps,
     sample_count,
     sample_period_ms,
     variable_names,
@@ -94,6 +95,9 @@ def test_sample_times_jitter_and_rise(kind: str) -> None:
 def test_the_recipe_has_its_steps_and_an_over_etch_where_it_applies() -> None:
     assert list(phase_slices("etch", 240)) == ["stabilise", "main", "over_etch", "purge"]
     assert list(phase_slices("litho", 120)) == ["stabilise", "main", "purge"]
+    numbers, counts = np.unique(recipe_steps("etch", 240).numpy(), return_counts=True)
+    assert numbers.tolist() == [1, 2, 3, 4]
+    assert counts.tolist() == [36, 161, 24, 19]
     rows = phase_slices("etch", 240)
     assert rows["stabilise"].start == 0
     assert rows["purge"].stop == 240

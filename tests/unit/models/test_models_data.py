@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from contracts.errors import DatasetError
+from contracts.labels import pattern_name
 from contracts.wafer_map import PATTERNS
-from models.data import MapSet, concat, from_lists, load_maps, pattern_name, save_maps
+from models.data import MapSet, concat, from_lists
+from models.map_files import load_maps, save_maps
 
 
 def _ragged(**changes: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import f1_score
 
-from models.gate import Candidate, GateDecision, macro_f1, paired_interval, pass_gate, refused
+from models.gate import Candidate, GateDecision, pass_gate, refused
+from models.paired import macro_f1, paired_interval
 
 Answers = npt.NDArray[np.uint8]
 LABELS = ("None", "Center", "Donut", "Scratch")

@@ -14,8 +14,8 @@ import pytest
 from pandas.compat import pickle_compat
 
 from contracts.errors import DatasetError
-from models.data import load_maps
 from models.lswmd import read_lswmd
+from models.map_files import load_maps
 from models.splits import split_blocks
 
 ROWS = 40

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contracts.wafer_map import PATTERNS
-from models.data import load_maps
+from models.map_files import load_maps
 from models.splits import block_numbers, split_blocks
 from models.traces import load_traces
 from models.traces.metrology import MetrologyTask

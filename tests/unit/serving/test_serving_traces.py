@@ -11,7 +11,7 @@ from contracts.arrays import Array
 from contracts.errors import DataError, ModelFileError
 from contracts.events import Trace, TraceJudgement, VirtualMetrology
 from contracts.trace_threads import find_thread
-from models.traces.auc import area_under_curve
+from models.auc import area_under_curve
 from models.traces.data import TraceSet
 from models.traces.tasks import task_named
 from serving.device import Device
@@ -283,8 +283,6 @@ def without_parameter() -> TraceSet:
     ("task", "runs", "said"),
     [
         ("metrology", without_parameter, "context_parameter"),
-        ("metrology", lambda: with_steps(polishing(50, threads=2)), "recipe step"),
-        ("fault", lambda: with_steps(polishing(50, threads=2)), "recipe step"),
     ],
 )
 def test_a_model_that_no_trace_on_the_log_can_feed_does_not_serve(
@@ -298,9 +296,56 @@ def test_a_model_that_no_trace_on_the_log_can_feed_does_not_serve(
         repository_of(tmp_path / "m.onnx", task)
 
 
-def with_steps(runs: TraceSet) -> TraceSet:
-    named = learnable(runs)
-    return replace(runs, context=named.context)
+@pytest.fixture(scope="module")
+def by_step(tmp_path_factory) -> dict[str, TraceScorer]:
+    """Models that were learned with recipe steps, and one that was not."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        task: TraceScorer(
+            repository_of(write_model(folder / f"{task}.onnx", task, by_step=True), task)
+        )
+        for task in ("fault", "metrology")
+    }
+
+
+def stepped(number: int, seed: int = 9) -> list[Trace]:
+    return events_of(polishing(number, seed=seed, threads=2), by_step=True)
+
+
+def test_a_model_by_recipe_step_says_what_training_says(by_step, faults) -> None:
+    runs = polishing(60, seed=9, threads=2)
+    errors = np.array([told(by_step["metrology"], t).predicted for t in stepped(60)]) - runs.target
+    assert np.sqrt(np.mean(errors**2)) < 1.0
+    scores = scores_of(by_step["fault"], stepped(40))
+    assert np.mean(scores > 1.0) <= 0.05
+    # What is shown while polishing only is seen there, and the step of a stuck sensor is named.
+    odd = leaking(stepped(1)[0])
+    assert judged(by_step["fault"], odd).contributions[0].variable == "flow_ml_min"
+    values = values_of(odd)
+    values[20:, 2] = 150.0
+    stuck = changed(odd, values=Array.of(values))
+    assert "stuck: flow_ml_min in step 2" in judged(by_step["fault"], stuck).troubles
+    # A model that was learned without them does not look at them.
+    plain = changed(stepped(1)[0], recipe_steps=None)
+    assert judged(faults, stepped(1)[0]) == judged(faults, plain)
+
+
+def test_a_trace_without_recipe_steps_is_answered_with_doubt_or_the_reason(by_step) -> None:
+    trace = changed(stepped(1)[0], recipe_steps=None)
+    assert told(by_step["metrology"], trace).unlike
+    event = judged(by_step["fault"], trace)
+    assert event.score is None
+    assert "recipe step" in event.reason
+
+
+@pytest.mark.parametrize(
+    "steps", [np.ones(59, np.uint8), np.ones((60, 1), np.uint8), np.ones(60, np.float32)]
+)
+def test_recipe_steps_that_are_not_one_a_sample_are_refused(by_step, steps) -> None:
+    for scorer in by_step.values():
+        (answer,) = scorer([changed(stepped(1)[0], recipe_steps=Array.of(steps))])
+        assert isinstance(answer, DataError)
+        assert "recipe steps must be 60" in str(answer)
 
 
 @pytest.mark.parametrize(("task", "other"), [("fault", "metrology"), ("metrology", "risk")])
@@ -361,7 +406,7 @@ def test_a_new_version_is_swapped_in_and_others_are_refused(tmp_path: Path) -> N
     good = path.read_bytes()
     for content, reason in (
         (good[: len(good) // 2], "cut off"),
-        (write_map_model(tmp_path / "map.onnx").read_bytes(), "no trace model"),
+        (write_map_model(tmp_path / "map.onnx").read_bytes(), "not a trace model"),
     ):
         path.write_bytes(content)
         assert not repository.refresh()

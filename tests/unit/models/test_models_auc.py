@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from models.traces.auc import area_under_curve, limit_for_false_alarms
+from models.auc import area_under_curve, limit_for_false_alarms
 
 
 def test_the_area_is_the_usual_one_with_ties():
