@@ -15,6 +15,7 @@ from console.queries import (
     automation,
     charts,
     equipment,
+    judgements,
     overview,
     risks,
     virtual,
@@ -205,6 +206,7 @@ def wafer(
             wafer=found,
             risks=risks.wafer_risks(connection, site, substrate_id),
             foretold=virtual.foretold(connection, site, substrate_id),
+            judgements=judgements.of_wafer(connection, site, substrate_id),
             at_risk=risks.AT_RISK,
             ranked=sorted(found.probabilities.items(), key=lambda one: -one[1]),
         )

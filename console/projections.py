@@ -9,6 +9,7 @@ from console.snapshots import Rows, action_rows, alert_rows, decision_rows, labe
 from console.steering_rows import (
     chart_rows,
     effect_rows,
+    judgement_rows,
     risk_rows,
     run_to_run_rows,
     switch_rows,
@@ -36,6 +37,7 @@ from contracts.events import (
     Risk,
     RunToRun,
     Trace,
+    TraceJudgement,
     VirtualMetrology,
     WaferMap,
 )
@@ -311,6 +313,7 @@ _HANDLERS: dict[type[Event], Callable[..., Rows]] = {
     Risk: lambda event, record: [_wafer_row(event, record), *risk_rows(event)],
     RunToRun: lambda event, record: run_to_run_rows(event),
     Trace: _trace,
+    TraceJudgement: lambda event, record: judgement_rows(event),
     VirtualMetrology: lambda event, record: virtual_rows(event),
     WaferMap: _wafer_map,
 }

@@ -99,7 +99,13 @@ _NOT_PLOTTED = {"time_ms", "contributions", "substrates", "reason"}
 
 def _plotted(points: Sequence[BaseModel]) -> Markup:
     """Points as JSON for the script that draws them."""
-    return htmlsafe_json_dumps([point.model_dump(exclude=_NOT_PLOTTED) for point in points])
+    return htmlsafe_json_dumps([_plot(point) for point in points])
+
+
+def _plot(point: BaseModel) -> dict[str, Any]:
+    # Of a point with contributions the time too: it is what names the point in a link.
+    chosen = bool(getattr(point, "contributions", ()))
+    return point.model_dump(exclude=_NOT_PLOTTED - {"time_ms"} if chosen else _NOT_PLOTTED)
 
 
 def _step_names(histories: Iterable[Sequence[RiskStep]]) -> list[tuple[int, str]]:

@@ -8,8 +8,9 @@ from starlette.responses import HTMLResponse, Response
 
 from console.api.alerts import Offset, Text
 from console.api.steering import ChartState, ThreadName, ThreadStatus
+from console.api.wafers import Moment
 from console.pages import missing
-from console.queries import charts, equipment, risks, run_to_run, virtual
+from console.queries import charts, equipment, judgements, risks, run_to_run, virtual
 from console.rendering import render
 from console.services import Speaks, Using
 from contracts.events import ChartKind
@@ -90,6 +91,10 @@ def lot(
             shown=[name for name in ranked if _at_most(last.values(), name) >= _WORTH_A_ROW],
             chosen=pattern if pattern in found.patterns else "",
             at_risk=risks.AT_RISK,
+            served={
+                model: {one.substrate_id: one for one in wafers}
+                for model, wafers in judgements.lot_risks(connection, site, lot_id).items()
+            },
         )
 
 
@@ -102,12 +107,17 @@ def module(request: Request, services: Using, strings: Speaks, site: str, module
     """What is known of one module: its state, its charts, what is foretold, how it is steered."""
     with services.read() as connection:
         found = equipment.list_modules(connection, services.now_ms(), site=site, module=module)
-        of_it = charts.list_charts(connection, site=site, module=module, limit=_CHARTS_OF_A_MODULE)
+        of_it = charts.list_charts(
+            connection, site=site, module=module, without="score", limit=_CHARTS_OF_A_MODULE
+        )
+        judged = charts.list_charts(
+            connection, site=site, module=module, chart="score", limit=_CHARTS_OF_A_MODULE
+        )
         places = virtual.list_places(connection, site=site, module=module, limit=_PLACES_A_PAGE)
         threads = run_to_run.list_threads(
             connection, site=site, module=module, limit=_THREADS_A_PAGE
         )
-        if not (found or of_it.total or places.total or threads.total):
+        if not (found or of_it.total or judged.total or places.total or threads.total):
             return missing(request, services, connection, strings, f"{site}/{module}")
         return render(
             request,
@@ -121,6 +131,7 @@ def module(request: Request, services: Using, strings: Speaks, site: str, module
             name=module,
             module=found[0] if found else None,
             charts=of_it,
+            judged=judged,
             places=places,
             threads=threads,
         )
@@ -175,14 +186,25 @@ def chart_list(
 
 
 @router.get("/charts/{site}/{chart_id:path}")
-def chart(request: Request, services: Using, strings: Speaks, site: str, chart_id: str) -> Response:
-    """One control chart: its points, limits, rules, and its like on other modules."""
+def chart(
+    request: Request,
+    services: Using,
+    strings: Speaks,
+    site: str,
+    chart_id: str,
+    at: Moment = 0,
+) -> Response:
+    """One control chart: its points, limits, rules, and its like on other modules.
+
+    `at` is the time of the point whose contributions are shown, the latest that has any by default.
+    """
     with services.read() as connection:
         found = charts.chart_detail(connection, site, chart_id)
         if found is None:
             return missing(request, services, connection, strings, f"{site}/{chart_id}")
         broken = [point for point in found.history if point.rules][::-1]
-        contributing = next((one for one in found.history[::-1] if one.contributions), None)
+        told = [one for one in found.history[::-1] if one.contributions]
+        contributing = next((one for one in told if one.time_ms == at), next(iter(told), None))
         return render(
             request,
             services,

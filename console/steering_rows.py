@@ -12,12 +12,14 @@ from contracts.events import (
     Event,
     Risk,
     RunToRun,
+    TraceJudgement,
     VirtualMetrology,
 )
 
 __all__ = [
     "chart_rows",
     "effect_rows",
+    "judgement_rows",
     "risk_rows",
     "run_to_run_rows",
     "switch_rows",
@@ -145,6 +147,34 @@ def virtual_rows(event: VirtualMetrology) -> Rows:
                 "unlike": int(event.unlike),
                 "learned": event.learned,
                 "model": event.model_name,
+            },
+        )
+    ]
+
+
+def judgement_rows(event: TraceJudgement) -> Rows:
+    """What a registered model said of a trace."""
+    return [
+        (
+            "judgements",
+            {
+                "event_id": event.event_id,
+                "site": event.site,
+                "module": event.key,
+                "recipe_id": event.recipe_id,
+                "step": event.step,
+                "lot_id": event.lot_id,
+                "substrate_id": event.substrate_id,
+                "time_ms": event.time_ms,
+                "task": event.task,
+                "score": event.score,
+                "reason": event.reason,
+                "contributions": json.dumps(
+                    [[one.variable, one.value] for one in event.contributions]
+                ),
+                "troubles": json.dumps(event.troubles),
+                "model": event.model_name,
+                "model_version": event.model_version,
             },
         )
     ]

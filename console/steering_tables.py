@@ -9,6 +9,7 @@ __all__ = [
     "chart_points",
     "charts",
     "effects",
+    "judgements",
     "r2r_runs",
     "r2r_threads",
     "risks",
@@ -131,6 +132,30 @@ virtual_metrology = Table(
     Index("console_virtual_wafer", "site", "substrate_id"),
     Index("console_virtual_time", "time_ms"),
 )
+
+judgements = Table(
+    "console_judgements",
+    metadata,
+    Column("event_id", String(64), primary_key=True),
+    Column("site", String(32), nullable=False),
+    Column("module", String(200), nullable=False),
+    Column("recipe_id", String(200), nullable=False),
+    Column("step", String(100), nullable=False),
+    Column("lot_id", String(200), nullable=False),
+    Column("substrate_id", String(200), nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("task", String(16), nullable=False),
+    Column("score", Float),
+    Column("reason", Text, nullable=False),
+    Column("contributions", Text, nullable=False),
+    Column("troubles", Text, nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("model_version", String(200), nullable=False),
+    Index("console_judgements_wafer", "site", "substrate_id"),
+    Index("console_judgements_lot", "site", "lot_id", "task"),
+    Index("console_judgements_time", "time_ms"),
+)
+"""What registered models of faults and of risk said of each trace."""
 
 
 def _r2r_columns() -> tuple[Column[str | int | float], ...]:

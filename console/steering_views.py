@@ -199,6 +199,36 @@ class ForetoldView(View):
     model: str = Field(description="the registered model that foretold it; '' is the controller")
 
 
+class JudgementView(View):
+    """What a registered model said of one trace of a wafer."""
+
+    time_ms: int
+    module: str
+    recipe_id: str
+    step: str
+    task: Literal["fault", "risk"]
+    score: float | None = Field(
+        description="of a fault over the model's limit, of risk the probability that the wafer"
+        " fails; null where it was not judged"
+    )
+    reason: str = Field(description="why it was not judged; '' where it was")
+    contributions: list[ContributionView]
+    troubles: list[str] = Field(description="sensors that could not be judged as usual")
+    model: str
+    model_version: str
+
+
+class ServedRisk(View):
+    """The latest that a registered model said of a wafer's risk."""
+
+    substrate_id: str
+    model: str
+    model_version: str
+    step: str
+    score: float
+    time_ms: int
+
+
 class VirtualDetail(VirtualPlace):
     """A parameter of a module with its wafers, oldest first."""
 

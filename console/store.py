@@ -38,6 +38,7 @@ _BOUNDS = {
     "chart_points": ("time_ms", 100_000),
     "charts": ("time_ms", 10_000),
     "virtual_metrology": ("time_ms", 50_000),
+    "judgements": ("time_ms", 50_000),
     "r2r_runs": ("time_ms", 50_000),
     "r2r_threads": ("time_ms", 5_000),
     "changes": ("id", 10_000),
@@ -58,6 +59,7 @@ _TOPICS = {
     Stream.LABELS: "labels",
     Stream.RISKS: "risks",
     Stream.CHARTS: "charts",
+    Stream.JUDGEMENTS: "charts",
     Stream.DEAD_LETTERS: "health",
 }
 
@@ -144,6 +146,7 @@ _ONCE = frozenset(
     {
         "chart_points",
         "dead_letters",
+        "judgements",
         "metrology",
         "module_states",
         "r2r_runs",

@@ -1,5 +1,6 @@
 """What is said besides alerts and actions: risk, charts, virtual metrology, judgements, effects."""
 
+import math
 from typing import ClassVar, Literal
 
 import msgspec
@@ -19,7 +20,7 @@ __all__ = [
     "VirtualMetrology",
 ]
 
-ChartKind = Literal["xbar", "individuals", "moving_range", "ewma", "cusum", "t2", "spe"]
+ChartKind = Literal["xbar", "individuals", "moving_range", "ewma", "cusum", "t2", "spe", "score"]
 
 
 class Risk(Event, frozen=True, kw_only=True):
@@ -72,8 +73,10 @@ class ChartPoint(Event, frozen=True, kw_only=True):
 
     Attributes:
         chart_id: the same for all points of a chart.
-        chart: what kind it is. A 'cusum' has the larger of its two sums, the lower one negative.
-        parameter: what is charted, with its unit as suffix; '' for multivariate charts.
+        chart: what kind it is. A 'cusum' has the larger of its two sums, the lower one negative;
+            a 'score' is what a registered model said of a trace, over the model's limit.
+        parameter: what is charted, with its unit as suffix; '' for multivariate charts; of a score
+            the model's name and version, such as 'trace-fault v3'.
         substrates: the wafers in the point.
         value: in the parameter's unit (EWMA too); CUSUM in sigmas; T2 and SPE have none.
         center: where the process should be.
@@ -83,7 +86,8 @@ class ChartPoint(Event, frozen=True, kw_only=True):
         rules: broken at this point, such as 'limit', 'western-electric-2', 'nelson-3'.
         enabled: rules that are looked at.
         arl0: points between two false alarms with the enabled rules.
-        arl1: points to an alarm after a shift of one sigma.
+        arl1: points to an alarm after a shift of one sigma; of a score once about half of the
+            points are beyond the limit.
         phase: 1 while limits are being estimated, 2 afterwards.
         points: charted in this phase.
         cp: capability against the specification, with its 95 % interval; None without one.
@@ -183,10 +187,14 @@ class TraceJudgement(Event, frozen=True, kw_only=True):
         troubles: sensors that could not be judged as usual, such as 'stuck: rf_power_w'.
         model_name: with `model_version` and `model_sha256`, the model that said it.
         provider: the ONNX Runtime provider that ran it.
+
+    Raises:
+        ValueError: a score or contribution that is no number, or a score below 0; what reads such
+            an event from a log refuses it.
     """
 
     ce_type: ClassVar[str] = "fabpilot.trace_judgement.v1"
-    stream: ClassVar[Stream] = Stream.CHARTS
+    stream: ClassVar[Stream] = Stream.JUDGEMENTS
 
     task: Literal["fault", "risk"]
     input_id: str
@@ -205,6 +213,13 @@ class TraceJudgement(Event, frozen=True, kw_only=True):
     model_version: str
     model_sha256: str
     provider: str
+
+    def __post_init__(self) -> None:
+        """Refuse what no chart can take in."""
+        if self.score is not None and not 0.0 <= self.score < math.inf:
+            raise ValueError(f"score must be a number from 0 on, is {self.score}")
+        if not all(math.isfinite(one.value) for one in self.contributions):
+            raise ValueError("contributions must be finite numbers")
 
     @property
     def key(self) -> str:

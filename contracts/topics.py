@@ -31,6 +31,7 @@ class Stream(StrEnum):
     ACTIONS = "actions"
     RISKS = "risks"
     CHARTS = "charts"
+    JUDGEMENTS = "judgements"
     LABELS = "labels"
     DEAD_LETTERS = "dead_letters"
 
@@ -69,6 +70,8 @@ STREAM_SPECS: dict[Stream, StreamSpec] = {
     Stream.ACTIONS: StreamSpec(1, retention_h=0),
     Stream.RISKS: StreamSpec(2),
     Stream.CHARTS: StreamSpec(2),
+    # As many as traces have, for a processor judges what it reads.
+    Stream.JUDGEMENTS: StreamSpec(4),
     Stream.LABELS: StreamSpec(1, retention_h=0),
     # A dead letter carries the record it stands for, whatever stream that was on.
     Stream.DEAD_LETTERS: StreamSpec(1, retention_h=30 * 24, record_bytes=MAX_RECORD_BYTES),

@@ -87,6 +87,11 @@ def options(
     """
     if not alert.module:
         return []
+    if alert.judged_only:
+        # A score names no failure mode: it is worth a look, and nothing that touches the process.
+        looked = _worth_a_look(alert, policy, outlook)
+        asked = _made("request_metrology", alert, state, policy, outlook) if looked else None
+        return [asked] if asked is not None else []
     module = state.modules.get(alert.module)
     if alert.until_ms >= 0:
         # An inhibit contains the cause; only maintenance gives the module back.
@@ -153,6 +158,14 @@ def _worth_asking(alert: AlertRecord, policy: Policy, outlook: Outlook) -> bool:
         return False
     if not _better_to_wait("schedule_pm", alert, policy):
         return False  # it is clear enough; what would help is not wanted, or not allowed
+    at_stake = worth("schedule_pm", alert, policy, outlook)
+    return at_stake > policy.economics.cost_good_dies["request_metrology"]
+
+
+def _worth_a_look(alert: AlertRecord, policy: Policy, outlook: Outlook) -> bool:
+    """Whether what is at stake is worth the measurement of a lot."""
+    if "request_metrology" in alert.refused or not outlook.lots or alert.until_ms >= 0:
+        return False
     at_stake = worth("schedule_pm", alert, policy, outlook)
     return at_stake > policy.economics.cost_good_dies["request_metrology"]
 

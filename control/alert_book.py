@@ -50,8 +50,18 @@ class AlertBook:
         self._orders = orders
 
     def alert_on(self, module: str) -> AlertRecord | None:
-        """The open alert that suspects a module."""
-        return next((a for a in self._state.alerts.values() if a.module == module), None)
+        """The open alert that suspects a module, on evidence of the controller's own."""
+        return self._on(module, judged_only=False)
+
+    def judged_on(self, module: str) -> AlertRecord | None:
+        """The open alert on a module of which served models alone speak."""
+        return self._on(module, judged_only=True)
+
+    def _on(self, module: str, *, judged_only: bool) -> AlertRecord | None:
+        for alert in self._state.alerts.values():
+            if alert.module == module and alert.judged_only == judged_only:
+                return alert
+        return None
 
     def full(self) -> bool:
         """Whether there are too many alerts for one more; counted if so."""
@@ -88,16 +98,37 @@ class AlertBook:
 
     def tell(self, alert: AlertRecord) -> list[Event]:
         """A revision, and the action that is due with it."""
+        known = self.judged_on(alert.module) if alert.module and not alert.judged_only else None
+        ended: list[Event] = []
         if alert.alert_id not in self._state.alerts:
+            if known is not None:
+                self._take_over(known, alert)
             self._state.alerts[alert.alert_id] = alert
             self._causes.refresh()
+        elif known is not None:
+            # Both were told of already: one of the two has to end.
+            alert.judged = known.judged
+            ended = self.close(known, self._state.now_ms)
         if alert.shelved_until_ms > self._state.now_ms:
-            return []
+            return ended
         if alert.kind == "pattern" and alert.module:
             alert.commonalities = self.shared(alert.pattern, alert.module, alert.since_ms)
         lots, wafers = at_risk(alert, self._lineage)
         alert.severity = severity(alert, self._state, self._lineage, self._policy, wafers)
-        return [self.revision(alert, lots), *self._orders.propose(alert)]
+        return [*ended, self.revision(alert, lots), *self._orders.propose(alert)]
+
+    def _take_over(self, known: AlertRecord, alert: AlertRecord) -> None:
+        """What served models said first goes on as the alert that the evidence is now of."""
+        del self._state.alerts[known.alert_id]
+        alert.alert_id, alert.revision, alert.opened_ms = (
+            known.alert_id,
+            known.revision,
+            known.opened_ms,
+        )
+        alert.since_ms = min(alert.since_ms, known.since_ms)
+        alert.shelved_until_ms = known.shelved_until_ms
+        alert.refused, alert.proposals = known.refused, known.proposals
+        alert.proposed_for, alert.judged = known.proposed_for, known.judged
 
     def revision(self, alert: AlertRecord, lots: list[str]) -> Event:
         """The next revision as it is, with the lots at risk."""
@@ -117,7 +148,7 @@ class AlertBook:
     def end(self, alert: AlertRecord, until_ms: int) -> None:
         """Forget it; what the suspect made until then stays explained."""
         del self._state.alerts[alert.alert_id]
-        if alert.module:
+        if alert.module and not alert.judged_only:
             self._faults.forgive(alert.module)
             self._causes.close(alert.module, alert.pattern, alert.since_ms, until_ms)
 

@@ -3,7 +3,9 @@
 from collections import Counter
 from itertools import islice
 
-from contracts.events import Alert, Severity
+import msgspec
+
+from contracts.events import Alert, Cause, Severity
 from contracts.ids import derived_id
 from control.advisor import Outlook, lost_share
 from control.lineage import Lineage
@@ -185,5 +187,14 @@ def alert_event(
         commonalities=alert.commonalities,
         shifts=alert.shifts,
         at_risk=tuple(lots[:SHOWN]),
-        causes=alert.causes,
+        causes=_with_judgements(alert),
     )
+
+
+def _with_judgements(alert: AlertRecord) -> tuple[Cause, ...]:
+    """The causes, the first of them with what served models say of the suspect besides."""
+    if not alert.judged or alert.judged_only or not alert.causes:
+        return alert.causes
+    first = alert.causes[0]
+    said = msgspec.structs.replace(first, evidence=(*first.evidence, *alert.judged))
+    return (said, *alert.causes[1:])

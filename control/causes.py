@@ -75,7 +75,7 @@ class Causes:
         for cause in self._state.closed:
             fresh[cause.module] = max(cause.until_ms, fresh.get(cause.module, -1))
         for alert in self._state.alerts.values():
-            if alert.module and alert.until_ms >= 0:
+            if alert.module and alert.until_ms >= 0 and not alert.judged_only:
                 fresh[alert.module] = max(alert.until_ms, fresh.get(alert.module, -1))
         return fresh
 
@@ -88,6 +88,7 @@ class Causes:
             alert.pattern
             for alert in self._state.alerts.values()
             if alert.module == module
+            and not alert.judged_only
             and (alert.pattern or alert.until_ms >= 0)
             and alert.since_ms <= time_ms
             and (alert.until_ms < 0 or time_ms <= alert.until_ms)

@@ -9,6 +9,7 @@ from contracts.events import (
     AutomationSwitch,
     Event,
     Trace,
+    TraceJudgement,
 )
 from control.alert_book import AlertBook
 from control.alerts import SHOWN, count_wafers
@@ -18,6 +19,7 @@ from control.effects import Effects
 from control.excursion import Finding, at_most, find_excursion
 from control.fault_desk import FaultDesk
 from control.faults import FaultWatch
+from control.judgement_desk import JudgementDesk
 from control.lineage import Lineage
 from control.metrology_watch import MetrologyShift
 from control.orders import Orders
@@ -72,6 +74,7 @@ class Desk:
         self._fault_desk = FaultDesk(
             policy, state, lineage, self._book, self._orders, self._effects, faults
         )
+        self._judgement_desk = JudgementDesk(policy, state, lineage, self._book)
 
     # -- evidence -----------------------------------------------------------------------------
 
@@ -86,6 +89,10 @@ class Desk:
     def measured(self, found: MetrologyShift) -> list[Event]:
         """A metrology chart went out of control, or came back."""
         return self._fault_desk.measured(found, self._faults.levels(found.module))
+
+    def judged(self, event: TraceJudgement, score: float) -> list[Event]:
+        """A served model judged a trace; see `JudgementDesk.judged`."""
+        return self._judgement_desk.judged(event, score)
 
     def tested(self, substrate_id: str) -> list[Event]:
         """A wafer was tested: count it, look for an excursion, and see what is over."""
@@ -110,7 +117,9 @@ class Desk:
 
     def _look_for(self, substrate_id: str, pattern: str) -> list[Event]:
         explained = self._causes.explained(pattern)
-        open_on = {a.module: a for a in self._state.alerts.values() if a.module}
+        open_on = {
+            a.module: a for a in self._state.alerts.values() if a.module and not a.judged_only
+        }
         if any(
             name in open_on
             and open_on[name].kind == "pattern"
@@ -250,6 +259,10 @@ class Desk:
 
     def removed(self, module: str, time_ms: int) -> None:
         """A module was inhibited or set right: what it makes now is new."""
+        self._judgement_desk.removed(module, time_ms, back=False)
+        self._new_from(module, time_ms)
+
+    def _new_from(self, module: str, time_ms: int) -> None:
         alert = self._book.alert_on(module)
         if alert is not None:
             alert.until_ms = max(alert.until_ms, time_ms)
@@ -260,10 +273,11 @@ class Desk:
     def returned(self, module: str, time_ms: int, *, broke: bool) -> None:
         """A module is back from being down; `broke`: from a breakdown, not from maintenance."""
         self._effects.returned(module, time_ms)
+        self._judgement_desk.removed(module, time_ms, back=True)
         alert = self._book.alert_on(module)
         if broke and alert is not None and self._fault_desk.goes_on(alert):
             return
-        self.removed(module, time_ms)
+        self._new_from(module, time_ms)
 
     def later(self) -> list[Event]:
         """What is due by now without anything having happened."""

@@ -29,6 +29,7 @@ from contracts.events import (
     Prediction,
     ProcessEvent,
     Trace,
+    TraceJudgement,
     VirtualMetrology,
     WaferMap,
 )
@@ -55,6 +56,8 @@ REMEMBERED_IDS = 8_192
 MAX_MODULES = 500
 MAX_STEPS = 32
 TRACE_AHEAD_MS = 86_400_000
+# Read again from the log, a judgement comes just before what its wafer did at the same moment.
+JUDGEMENT_AHEAD_MS = 3_600_000
 MAX_NAME = 64
 _OF_THE_FAB = (ProcessEvent, EquipmentState, Trace, Prediction, Metrology, VirtualMetrology)
 _DOWN = frozenset({"engineering", "scheduled_down", "unscheduled_down", "non_scheduled"})
@@ -162,6 +165,9 @@ class Engine:
             return self._ignore("another site")
         if isinstance(event, Trace):
             _check(event)
+        if isinstance(event, TraceJudgement):
+            # Its chart knows what it has had: it must not push the fab's events out of memory.
+            return self._judged(event)
         if self._seen(event.event_id):
             return self._ignore("seen before")
         if isinstance(event, Action):
@@ -264,6 +270,22 @@ class Engine:
             told += self._threads.foretold(foretold)
         return told
 
+    def _judged(self, event: TraceJudgement) -> list[Event]:
+        """What a served model of faults says; what one of risk says is for people alone."""
+        if event.task != "fault" or event.score is None:
+            return []
+        module = self._state.modules.get(event.key)
+        if not _named(event) or module is None or not (module.kind or module.steps):
+            return self._ignore("judgement of a module that is not known")
+        if all(name != event.key for name, _ in self._lineage.visits_to(event.substrate_id)):
+            return self._ignore("judgement of a wafer that was not there")
+        if event.time_ms > self._state.now_ms + JUDGEMENT_AHEAD_MS:
+            return self._ignore("judgement from the future")
+        if event.time_ms <= module.repaired_ms:
+            return self._ignore("judgement from before a repair")
+        told = self._desk.judged(event, event.score)
+        return told or self._ignore("judgement seen before or out of order")
+
     def _measured(self, event: Metrology) -> list[Event]:
         reason = self._metrology.measured(event)
         if reason:
@@ -327,7 +349,7 @@ def _named(event: Event) -> bool:
             return False
     return all(
         len(getattr(event, field, "")) <= MAX_NAME
-        for field in ("lot_id", "recipe_id", "step", "kind", "parameter")
+        for field in ("lot_id", "recipe_id", "step", "kind", "parameter", "model_name")
     )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "ControlState",
     "EffectRecord",
     "GroupRecord",
+    "JudgedChart",
     "ModuleRecord",
     "Moments",
     "PendingPoint",
@@ -170,6 +171,8 @@ class AlertRecord(msgspec.Struct):
         evidence_ms: when something was last heard of the suspect that bears on this.
         measured: shifts that metrology found, in spreads of a wafer, with the wafers of the point,
             by parameter.
+        judged: what served models say of the suspect, in words with numbers.
+        judged_only: nothing else speaks of it yet.
     """
 
     alert_id: str
@@ -205,6 +208,8 @@ class AlertRecord(msgspec.Struct):
     unsteady: tuple[str, ...] = ()
     evidence_ms: int = -1
     measured: dict[str, tuple[float, int]] = msgspec.field(default_factory=dict)
+    judged: tuple[str, ...] = ()
+    judged_only: bool = False
 
 
 class ClosedCause(msgspec.Struct, array_like=True):
@@ -358,6 +363,34 @@ class ChartRecord(msgspec.Struct, array_like=True):
     monitor: MonitorRecord = msgspec.field(default_factory=MonitorRecord)
 
 
+class JudgedChart(msgspec.Struct, array_like=True):
+    """The chart of what one version of a served model says of a module's recipe and step.
+
+    Attributes:
+        total: the CUSUM, in steps of what a run below the limit takes away.
+        points: judgements charted.
+        last_ms: of the latest judgement.
+        since_ms: of the run with which the stretch began that `total` stands for.
+        runs: in that stretch, `hits` of them beyond the model's limit; `worst` their highest score.
+        parts: variable to the sum of its shares of the score over those hits.
+        substrates: wafers of the latest of those hits.
+        quiet: judgements in a row below the limit.
+        told: it signalled, and is not back yet.
+    """
+
+    total: int = 0
+    points: int = 0
+    last_ms: int = -1
+    since_ms: int = -1
+    runs: int = 0
+    hits: int = 0
+    worst: float = 0.0
+    parts: dict[str, float] = msgspec.field(default_factory=dict)
+    substrates: list[str] = msgspec.field(default_factory=list)
+    quiet: int = 0
+    told: bool = False
+
+
 class PendingPoint(msgspec.Struct, array_like=True):
     """A point whose wafers are still coming.
 
@@ -384,6 +417,7 @@ class ControlState(msgspec.Struct):
     Attributes:
         effects: of applied actions, by action id.
         automatic: whether the policy may approve anything; people switch it.
+        judged: charts of what served models say, by module, recipe, step and version of the model.
     """
 
     site: str
@@ -413,6 +447,7 @@ class ControlState(msgspec.Struct):
     lot_products: dict[str, str] = msgspec.field(default_factory=dict)
     effects: dict[str, EffectRecord] = msgspec.field(default_factory=dict)
     automatic: bool = True
+    judged: dict[str, JudgedChart] = msgspec.field(default_factory=dict)
 
 
 class _Head(msgspec.Struct):

@@ -11,6 +11,7 @@ from control.state import AlertRecord, ControlState
 __all__ = [
     "BY_CHARTS",
     "BY_PEERS",
+    "UNLISTED",
     "begin",
     "examine",
     "follow",

@@ -29,6 +29,7 @@ _STREAMS = (
     Stream.PREDICTIONS,
     Stream.ALERTS,
     Stream.ACTIONS,
+    Stream.JUDGEMENTS,
 )
 OnSettled = Callable[[Sequence[float], int, Sequence[Event]], None]
 OnApplied = Callable[[Sequence[Led], Sequence[Taken], int], None]

@@ -8,7 +8,16 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from contracts.errors import DataError
-from contracts.events import NOVELTY_LIMIT, Action, Alert, Event, Prediction
+from contracts.events import (
+    NOVELTY_LIMIT,
+    Action,
+    Alert,
+    ChartPoint,
+    Event,
+    Prediction,
+    TraceJudgement,
+    VirtualMetrology,
+)
 from contracts.ids import trace_id
 from contracts.records import TopicPartition
 from fabpilot.monitor import Monitor
@@ -129,6 +138,19 @@ class ProcessorMetrics(_LoopMetrics):
             ("site",),
             registry=registry,
         ).labels(site)
+        self._judgements = Counter(
+            "fabpilot_judgements",
+            "Traces that a served model judged: 'beyond' are scores of faults over the model's"
+            " limit, 'unjudged' those about which it could say nothing.",
+            ("site", "task", "model", "version", "verdict"),
+            registry=registry,
+        )
+        self._judged_at = Gauge(
+            "fabpilot_last_judgement_timestamp_seconds",
+            "When a served model of traces last judged one.",
+            ("site", "task"),
+            registry=registry,
+        )
         monitor.check(self._hanging)
 
     def settled(self, settled: Settled) -> None:
@@ -174,6 +196,8 @@ class ProcessorMetrics(_LoopMetrics):
 
     def _said(self, events: Sequence[Event]) -> None:
         for event in events:
+            if isinstance(event, TraceJudgement | VirtualMetrology):
+                self._judged(event)
             if not isinstance(event, Prediction):
                 continue
             for pattern in event.predicted:
@@ -191,6 +215,18 @@ class ProcessorMetrics(_LoopMetrics):
                     novel=novel,
                     model=event.model_version,
                 )
+
+    def _judged(self, event: TraceJudgement | VirtualMetrology) -> None:
+        task = event.task if isinstance(event, TraceJudgement) else "metrology"
+        if isinstance(event, VirtualMetrology):
+            verdict = "unlike" if event.unlike else "judged"
+        elif event.score is None:
+            verdict = "unjudged"
+        else:
+            verdict = "beyond" if task == "fault" and event.score > 1.0 else "judged"
+        names = (self._site, task, event.model_name, event.model_version, verdict)
+        self._judgements.labels(*names).inc()
+        self._judged_at.labels(self._site, task).set(time.time())
 
 
 class ControllerMetrics(_LoopMetrics):
@@ -217,6 +253,19 @@ class ControllerMetrics(_LoopMetrics):
             "fabpilot_actions",
             "Actions by the stage they came to.",
             ("site", "kind", "status"),
+            registry=registry,
+        )
+        self._charted = Counter(
+            "fabpilot_judgements_charted",
+            "Judgements of served fault models that the controller charted: 'out' where the chart"
+            " says that too many runs are beyond the limit.",
+            ("site", "model", "state"),
+            registry=registry,
+        )
+        self._charted_at = Gauge(
+            "fabpilot_last_charted_timestamp_seconds",
+            "When the controller last charted a judgement.",
+            ("site",),
             registry=registry,
         )
         self._leads = Gauge(
@@ -247,6 +296,10 @@ class ControllerMetrics(_LoopMetrics):
                     # The wafers it stands on, as the fab and the processor named them.
                     trace_ids=[trace_id(wafer) for wafer in event.affected],
                 )
+            elif isinstance(event, ChartPoint) and event.chart == "score":
+                state = "out" if event.rules else "in"
+                self._charted.labels(self._site, event.parameter, state).inc()
+                self._charted_at.labels(self._site).set(time.time())
             elif isinstance(event, Action):
                 self._actions.labels(self._site, event.kind, event.status).inc()
                 _log.info(

@@ -76,14 +76,14 @@ def judgement(
         contributions: (V,) of each variable to the score; those that lower it are no news.
         names: V variables.
     """
-    if not np.isfinite(score):
+    if not 0.0 <= score < np.inf:
         where = f"trace {row.trace.event_id} of {row.trace.key}"
         return TraceError(f"{where}: the model gives no number for it")
     largest = np.argsort(-contributions, kind="stable")[:_MOST_CONTRIBUTIONS]
     said = tuple(
         Contribution(variable=names[place], value=float(contributions[place]))
         for place in largest
-        if contributions[place] > 0.0
+        if 0.0 < contributions[place] < np.inf
     )
     event = _event(row.trace, task, speaker)
     return [msgspec.structs.replace(event, score=score, contributions=said, troubles=row.troubles)]

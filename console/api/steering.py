@@ -8,12 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from console.api.alerts import Comment, Name, Offset, Text
 from console.decisions import MissingError, switch_automation
 from console.queries import automation as automation_queries
-from console.queries import charts, risks, run_to_run, virtual
+from console.queries import charts, judgements, risks, run_to_run, virtual
 from console.services import Using
 from console.steering_views import (
     ChartCard,
     ChartDetail,
     ForetoldView,
+    JudgementView,
     LotDetail,
     LotRisk,
     R2rThread,
@@ -89,6 +90,13 @@ def wafer_virtual(services: Using, site: str, substrate_id: str) -> list[Foretol
     """What was foretold of one wafer."""
     with services.read() as connection:
         return virtual.foretold(connection, site, substrate_id)
+
+
+@router.get("/wafers/{site}/{substrate_id:path}/judgements")
+def wafer_judgements(services: Using, site: str, substrate_id: str) -> list[JudgementView]:
+    """What registered models of faults and of risk said of the traces of one wafer."""
+    with services.read() as connection:
+        return judgements.of_wafer(connection, site, substrate_id)
 
 
 @router.get("/charts")

@@ -51,6 +51,7 @@ def list_charts(
     module: str = "",
     kind: str = "",
     chart: str = "",
+    without: str = "",
     state: str = "",
     q: str = "",
     recent: int = RECENT,
@@ -59,7 +60,8 @@ def list_charts(
 ) -> Page[ChartCard]:
     """Charts with their latest points: out of control first, the longest undisturbed last.
 
-    `kind` is the kind of module (etch), `chart` the kind of chart (ewma).
+    `kind` is the kind of module (etch), `chart` the kind of chart (ewma), `without` one that is
+    left out.
     """
     where: list[ColumnElement[bool]] = []
     if site:
@@ -71,6 +73,8 @@ def list_charts(
         where.append(_c.c.module.in_(select(modules.c.module).where(modules.c.kind == kind)))
     if chart:
         where.append(_c.c.chart == chart)
+    if without:
+        where.append(_c.c.chart != without)
     if state:
         where.append(_state() == state)
     if q:

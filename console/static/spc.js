@@ -2,7 +2,7 @@
 // named. The same drawing in two sizes.
 
 import { say, ruleName } from "./strings.js";
-import { extent, frame, node, path, short, textWidth, timeTicks } from "./svg.js";
+import { extent, frame, logTicks, node, path, short, textWidth, timeTicks } from "./svg.js";
 import { labelOf } from "./traces.js";
 
 const SIZES = {
@@ -11,13 +11,16 @@ const SIZES = {
 };
 // Zones at one and two sigmas are what the run rules of these are about.
 const ZONED = new Set(["xbar", "individuals"]);
+// Scores have no centre and reach far: their axis is logarithmic, and below a hundredth nothing is told apart.
+const LEAST_SCORE = 0.01;
 
 export function shortRule(rule) {
-  return rule.replace("western-electric-", "WE ").replace("nelson-", "N ").replace("moving-range", "MR");
+  return rule.replace("western-electric-", "WE ").replace("nelson-", "N ").replace("moving-range", "MR").replace("bernoulli-cusum", "CUSUM");
 }
 
 function yLabel(kind, parameter) {
   if (kind === "cusum") return `${parameter} (σ)`;
+  if (kind === "score") return say("judged.axis");
   return parameter ? labelOf(parameter) : say(`chart.${kind}`);
 }
 
@@ -42,8 +45,13 @@ function steps(points, level, sx, sy) {
   return path(parts);
 }
 
-function levelsOf(points) {
+function levelsOf(points, kind) {
+  if (kind === "score") return points.flatMap((point) => [lifted(point.value), lifted(point.upper)]);
   return points.flatMap((point) => [point.value, point.center, point.lower, point.upper]);
+}
+
+function lifted(score) {
+  return Math.log10(Math.max(score, LEAST_SCORE));
 }
 
 export function control(figure, shared = null) {
@@ -55,11 +63,14 @@ export function control(figure, shared = null) {
   const count = points.length;
   // A short run keeps to the left of room for ten points.
   const shown = Math.max(count, 10);
-  const { svg, sx, sy, top, bottom } = frame({
-    width: size.width, height: size.height, right: size.right, x: [-0.5, shown - 0.5], y: shared ?? extent(levelsOf(points)),
+  const scored = kind === "score";
+  const y = shared ?? extent(levelsOf(points, kind));
+  const { svg, sx, sy: place, top, bottom } = frame({
+    width: size.width, height: size.height, right: size.right, x: [-0.5, shown - 0.5], y, yTicks: scored ? logTicks(...y) : undefined,
     xLabel: say("spc.time"), yLabel: yLabel(kind, parameter), label: say("spc.label", { parameter: parameter || say(`chart.${kind}`), n: count }),
     xTicks: timeTicks(clock, size.ticks, shown),
   });
+  const sy = (value) => place(scored && value !== null ? lifted(value) : value);
   const floor = size.height - bottom;
   for (const [from, to] of stretches(points, (point) => point.phase)) {
     if (points[from].phase !== 1) continue;
@@ -75,9 +86,9 @@ export function control(figure, shared = null) {
       if (sigmas > 0) svg.append(node("text", { x: size.width - size.right + 4, y: y + 3.5, class: "zone-name" }, `${sigmas} σ`));
     }
   }
-  svg.append(node("path", { class: "center", d: steps(points, (point) => point.center, sx, sy) }));
+  if (!scored) svg.append(node("path", { class: "center", d: steps(points, (point) => point.center, sx, sy) }));
   for (const side of ["upper", "lower"]) svg.append(node("path", { class: "limit", d: steps(points, (point) => point[side], sx, sy) }));
-  const names = [["UCL", last.upper], [kind === "cusum" ? "" : "CL", last.center], ["LCL", last.lower]].filter(([name, value]) => name && value !== null);
+  const names = [[scored ? say("judged.limit") : "UCL", last.upper], [scored || kind === "cusum" ? "" : "CL", last.center], ["LCL", last.lower]].filter(([name, value]) => name && value !== null);
   let above = -Infinity;
   for (const [name, value] of names) {
     const y = Math.max(sy(value) + 4, above + 11);
@@ -91,9 +102,9 @@ export function control(figure, shared = null) {
     const out = point.rules.length > 0;
     const mark = out
       ? node("rect", { class: "dot odd", x: x - 3.5, y: y - 3.5, width: 7, height: 7 })
-      : node("circle", { class: "dot", cx: x, cy: y, r: size.zones && count < 150 ? 2.6 : 1.8 });
+      : node("circle", { class: scored && point.value > point.upper ? "dot strong" : "dot", cx: x, cy: y, r: size.zones && count < 150 ? 2.6 : 1.8 });
     mark.append(node("title", {}, [`${clock[at]} ${point.lot_id ?? ""}: ${short(point.value)}`, ...point.rules.map((rule) => ruleName(rule))].join("\n")));
-    svg.append(mark);
+    svg.append(size.zones && point.time_ms ? chosen(figure, point, x, y, mark, clock[at]) : mark);
     if (!out || !size.zones) return;
     // A run of points is named once; names never cover each other.
     const text = point.rules.map(shortRule).join(", ");
@@ -107,6 +118,14 @@ export function control(figure, shared = null) {
   figure.replaceChildren(svg);
 }
 
+// A point with contributions leads to them; the one whose are shown has a ring.
+function chosen(figure, point, x, y, mark, when) {
+  const link = node("a", { href: `?at=${point.time_ms}#contributions`, "aria-label": say("judged.show", { time: when, value: short(point.value) }) });
+  link.append(node("circle", { class: "touch", cx: x, cy: y, r: 7 }), mark);
+  if (String(point.time_ms) === figure.dataset.chosen) link.append(node("circle", { class: "ring", cx: x, cy: y, r: 6.5 }));
+  return link;
+}
+
 export function drawControlCharts(root) {
   const apart = [...root.querySelectorAll("[data-control]")].filter((figure) => !figure.closest("[data-same-scale]"));
   apart.forEach((figure) => control(figure));
@@ -115,7 +134,7 @@ export function drawControlCharts(root) {
     // Side by side means on one scale, that of the chart they are compared with included.
     const figures = [...group.querySelectorAll("[data-control]")];
     const main = document.querySelector('[data-control][data-size="large"]');
-    const all = [...figures, main].filter(Boolean).flatMap((figure) => levelsOf(JSON.parse(figure.dataset.points)));
+    const all = [...figures, main].filter(Boolean).flatMap((figure) => levelsOf(JSON.parse(figure.dataset.points), figure.dataset.kind));
     figures.forEach((figure) => control(figure, extent(all)));
   }
 }

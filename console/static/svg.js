@@ -44,14 +44,14 @@ export function path(points) {
 }
 
 // A frame with axes; returns the scales and the drawing.
-export function frame({ width, height, x, y, xLabel, yLabel, xTicks, label, right = 8 }) {
+export function frame({ width, height, x, y, xLabel, yLabel, xTicks, yTicks, label, right = 8 }) {
   const [left, top, bottom] = [52, 18, 34];
   const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   const sx = (value) => left + ((value - x[0]) / (x[1] - x[0] || 1)) * (width - left - right);
   const sy = (value) => (value === null ? null : height - bottom - ((value - y[0]) / (y[1] - y[0] || 1)) * (height - top - bottom));
-  for (const value of ticks(y[0], y[1], 4)) {
+  for (const [value, text] of yTicks ?? ticks(y[0], y[1], 4).map((one) => [one, short(one)])) {
     svg.append(node("line", { class: "grid", x1: left, x2: width - right, y1: sy(value), y2: sy(value) }));
-    svg.append(node("text", { x: left - 6, y: sy(value) + 4, "text-anchor": "end" }, short(value)));
+    svg.append(node("text", { x: left - 6, y: sy(value) + 4, "text-anchor": "end" }, text));
   }
   for (const [value, text] of xTicks ?? ticks(x[0], x[1], 6).map((one) => [one, short(one)])) {
     svg.append(node("line", { class: "axis", x1: sx(value), x2: sx(value), y1: height - bottom, y2: height - bottom + 4 }));
@@ -61,6 +61,19 @@ export function frame({ width, height, x, y, xLabel, yLabel, xTicks, label, righ
   svg.append(node("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, xLabel));
   svg.append(node("text", { x: left - 46, y: 11 }, yLabel));
   return { svg, sx, sy, left, top, bottom };
+}
+
+// Marks of a logarithmic axis between two powers of ten: 1, 2 and 5 of each, or only 1 where there are many.
+export function logTicks(low, high) {
+  const marks = high - low > 1.6 ? [1] : [1, 2, 5];
+  const found = [];
+  for (let power = Math.floor(low); power <= high; power += 1) {
+    for (const mark of marks) {
+      const at = power + Math.log10(mark);
+      if (at >= low && at <= high) found.push([at, short(mark * 10 ** power)]);
+    }
+  }
+  return found;
 }
 
 // Labels of a time axis with room for `shown` points, at `count` of them at most; the day is said where it changes.

@@ -141,6 +141,31 @@ OPERATORS = [
         },
     ),
     Panel(
+        "traces judged a second",
+        {
+            "{{task}} {{verdict}} {{model}} v{{version}}": (
+                "sum by (task, verdict, model, version) (rate(fabpilot_judgements_total[5m]))"
+            )
+        },
+        unit="reqps",
+        text="By served models of traces. Beyond its limit is one normal run in a hundred.",
+    ),
+    Panel(
+        "judgements charted as out",
+        {"{{model}}": 'sum by (model) (rate(fabpilot_judgements_charted_total{state="out"}[5m]))'},
+        unit="reqps",
+        text="Of fault models: too many runs of a module beyond the limit.",
+    ),
+    Panel(
+        "since the last judgement",
+        {
+            "{{task}}": "time() - max by (task) (fabpilot_last_judgement_timestamp_seconds)",
+            "charted": "time() - max(fabpilot_last_charted_timestamp_seconds)",
+        },
+        unit="s",
+        text="Latency of judgements is 'from the log to the commit' of their processor.",
+    ),
+    Panel(
         "a batch in the model",
         {
             "p50": _p("0.5", "fabpilot_scoring_seconds"),

@@ -34,10 +34,10 @@ from serving.trace_scorer import TraceScorer, trace_opener
 from streaming.log import Log
 from streaming.processor import Processor
 
-__all__ = ["ServedBench", "measure_served"]
+__all__ = ["SITE", "START_MS", "ServedBench", "later", "measure_served", "train_file"]
 
 SITE = "kr1"
-_START_MS = 1_767_225_600_000
+START_MS = 1_767_225_600_000
 _TASKS: tuple[Task, ...] = ("metrology", "fault")
 _APPEND = 500
 
@@ -136,10 +136,10 @@ def measure_served(
         DatasetError: the fab does not measure the parameter after the step, or not often enough.
     """
     fab = Fab(
-        _later(scenario, learn + serve // 4),
+        later(scenario, learn + serve // 4),
         site=SITE,
         seed=seed,
-        start_ms=_START_MS,
+        start_ms=START_MS,
         streams=frozenset({Stream.TRACES, Stream.METROLOGY}),
     )
     with tempfile.TemporaryDirectory(prefix="fabpilot-bench-") as folder:
@@ -151,7 +151,7 @@ def measure_served(
             wanted = Wanted(step=step, parameter=parameter)
             exported = export_traces(log, SITE, wanted, out, lambda _: None)
             for task in _TASKS:
-                _train(task, out, home)
+                train_file(task, out, home)
             trained_to = log.ends([topic_name(SITE, Stream.TRACES)])
             _run(fab, log, learn + serve, on_progress)
             speeds: dict[str, float] = {}
@@ -169,7 +169,8 @@ def measure_served(
                     log.start_group(task, trained_to)
                     speeds[task] = _serve(log, task, scorer)
                     ceilings[task] = _alone(log, scorer, step)
-            told = [event for _, event in read_events(log, SITE, Stream.CHARTS)]
+            streams = (Stream.CHARTS, Stream.JUDGEMENTS)
+            told = [event for one in streams for _, event in read_events(log, SITE, one)]
             measured = _measured(log, step, parameter)
         traces = [event for event in told if isinstance(event, VirtualMetrology | TraceJudgement)]
         well, sick = _judged(fab, traces, measured)
@@ -188,7 +189,8 @@ def measure_served(
     )
 
 
-def _later(scenario: Scenario, wafers: int) -> Scenario:
+def later(scenario: Scenario, wafers: int) -> Scenario:
+    """An endless scenario, its excursions later by so many wafers."""
     if any(item.onset_wafers is None for item in scenario.excursions):
         raise ConfigError(
             f"scenario {scenario.name} has excursions that begin after hours; name one in which"
@@ -219,11 +221,14 @@ def _file(folder: Path, task: Task) -> Path:
     return folder / f"{task}.onnx"
 
 
-def _train(task: Task, data: Path, folder: Path) -> None:
+def train_file(task: Task, data: Path, folder: Path) -> Path:
+    """The file of a model of a task, learned on an exported set."""
     trained = task_named(task).train(
         load_traces(data), seed=0, code_version="bench", on_progress=lambda _: None
     )
-    _file(folder, task).write_bytes(trained.content)
+    path = _file(folder, task)
+    path.write_bytes(trained.content)
+    return path
 
 
 def _serve(log: Log, task: Task, scorer: TraceScorer) -> float:

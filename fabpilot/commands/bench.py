@@ -17,6 +17,7 @@ from fabpilot.commands.bench_control import control
 from fabpilot.commands.bench_early import early
 from fabpilot.commands.bench_frontier import frontier
 from fabpilot.commands.bench_fuzz import fuzz
+from fabpilot.commands.bench_judged import judged
 from fabpilot.commands.bench_labels import labels
 from fabpilot.commands.bench_model import model_
 from fabpilot.commands.bench_monitors import monitors
@@ -177,6 +178,7 @@ def register(app: typer.Typer) -> None:
     bench.command("risk")(risk)
     bench.command("traces")(traces)
     bench.command("served")(served)
+    bench.command("judged")(judged)
     bench.command("model")(model_)
     bench.command("frontier")(frontier)
     bench.command("early")(early)

@@ -264,9 +264,10 @@ class Work:
         self._process(log, group_name(SITE), Stream.WAFER_MAPS, Stream.PREDICTIONS)
 
     def _traces(self, log: Log) -> None:
-        self._process(log, group_name(SITE, "metrology"), Stream.TRACES, Stream.CHARTS)
+        group = group_name(SITE, "metrology")
+        self._process(log, group, Stream.TRACES, Stream.CHARTS, Stream.JUDGEMENTS)
 
-    def _process(self, log: Log, group: str, reads: Stream, writes: Stream) -> None:
+    def _process(self, log: Log, group: str, reads: Stream, *writes: Stream) -> None:
         self._admin.append([self._message(reads)])
         log.create_topics(site_topics(SITE))
         topic = topic_name(SITE, reads)
@@ -276,7 +277,7 @@ class Work:
             records = member.poll(1000, 5.0)
             while not records:
                 records = member.poll(1000, 5.0)
-            outputs = [self._message(stream) for stream in (writes, Stream.DEAD_LETTERS)]
+            outputs = [self._message(stream) for stream in (*writes, Stream.DEAD_LETTERS)]
             member.commit(outputs, {r.topic_partition: r.offset + 1 for r in records})
         finally:
             member.close()

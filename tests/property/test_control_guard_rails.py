@@ -18,6 +18,7 @@ from contracts.events import (
 from control.engine import Engine
 from control.policy import load_policy
 from tests.control_streams import SITE, START_MS, prediction, process, state, trace
+from tests.judgement_streams import judgement
 
 _RAW = msgspec.to_builtins(load_policy())
 _RAW["limits"].update(max_open_actions=2, max_actions_per_hour=2, min_confidence=0.3)
@@ -68,7 +69,7 @@ def _unique(event: Event, number: int) -> Event:
 def _event(draw: st.DrawFn) -> Event:
     kind = draw(
         st.sampled_from(
-            ["process", "process", "trace", "test", "test", "state", "switch", "poison"]
+            ["process", "process", "trace", "test", "test", "state", "switch", "poison", "score"]
         )
     )
     name, module, at = draw(names), draw(modules), draw(times)
@@ -84,6 +85,9 @@ def _event(draw: st.DrawFn) -> Event:
         module = draw(st.sampled_from([*MODULES, *GHOSTS]))
         at += draw(st.sampled_from([0, 10**8, 20 * 86_400_000]))
         event = trace(name, lot, module, f"S{sequence}", sequence, at, values, ("a_w", "b_pa"))
+    elif kind == "score":
+        module = draw(st.sampled_from([*MODULES, *GHOSTS]))
+        event = judgement(name, module, at, draw(st.sampled_from([0.0, 2.0, 1e300, None])))
     elif kind == "switch":
         event = AutomationSwitch(
             event_id=f"switch{draw(st.integers(0, 10**6))}",
@@ -118,6 +122,7 @@ def _burst(draw: st.DrawFn) -> list[Event]:
     at = START_MS + draw(st.integers(0, 400)) * 60_000
     out: list[Event] = []
     spoilt = draw(st.sampled_from([0, 1, 3]))  # of four wafers
+    scored = draw(st.booleans())
     for n in range(draw(st.integers(5, 25))):
         name, lot = f"B{start}.{n}", f"B{start + n // 4}"
         if not ghost:
@@ -125,6 +130,8 @@ def _burst(draw: st.DrawFn) -> list[Event]:
         values = np.random.default_rng(n).normal(size=(12, 2)) * 0.1
         values[:, 0] += shift if n > 12 else 0.0
         out.append(trace(name, lot, module, "S0", 0, at + n * 1000, values, ("a_w", "b_pa")))
+        if scored:
+            out.append(judgement(name, module, at + n * 1000, 9.0 if n > 8 else 0.5))
         out.append(
             prediction(name, ("Loc",) if (n * 7 + start) % 4 < spoilt else (), at + 10**6 + n, lot)
         )

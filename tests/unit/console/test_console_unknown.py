@@ -63,6 +63,7 @@ def test_a_database_of_an_earlier_version_gets_the_new_column(full):
     with full.begin() as connection:
         connection.execute(text("ALTER TABLE console_predictions DROP COLUMN novelty"))
         connection.execute(text("ALTER TABLE console_virtual_metrology DROP COLUMN model"))
+        connection.execute(text("DROP TABLE console_judgements"))
         connection.execute(text("ALTER TABLE console_traces DROP COLUMN recipe_steps"))
         # Earlier versions did not number their tables.
         connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
