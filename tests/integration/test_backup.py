@@ -63,6 +63,18 @@ def backed_up(tmp_path_factory: pytest.TempPathFactory, model: str) -> tuple[Pat
     return target, home
 
 
+def test_a_backup_of_format_1_is_read(backed_up: tuple[Path, Home], tmp_path: Path) -> None:
+    """It is format 2 without the parts that came with it."""
+    target, _ = backed_up
+    content = target.read_bytes()
+    earlier = content.replace(b'"version": 2', b'"version": 1', 1)
+    assert earlier != content
+    (tmp_path / "old.tar").write_bytes(earlier)
+    home = Home(tmp_path / "new")
+    home.json("restore", str(tmp_path / "old.tar"))
+    assert len(home.tail("wafer_maps")) >= 10
+
+
 def test_a_restored_site_goes_on_and_does_everything_once(
     backed_up: tuple[Path, Home], tmp_path: Path, model: str
 ) -> None:
