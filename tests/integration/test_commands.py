@@ -189,7 +189,7 @@ def test_a_wrong_scenario_leaves_nothing_behind(home: Home) -> None:
         (("process", "--site", "KR1"), "no site name|not a site name"),
         (("evaluate", "missing.onnx", "--data", "missing.npz"), "neither a file"),
         (("train", "wafer-map", "--data", "missing.npz"), "cannot be read"),
-        (("train", "wafer-map", "--data", "sim:mixed", "--budget", "soon"), "no duration"),
+        (("train", "wafer-map", "--data", "sim:mixed", "--budget", "soon"), "is not a duration"),
         (("models", "promote"), "no challenger"),
         (("models", "promote", "--force"), "--reason"),
         (("models", "promote", "--reason", "because"), "--force"),
