@@ -41,6 +41,7 @@ from contracts.events import (
     VirtualMetrology,
     WaferMap,
 )
+from contracts.recipe_steps import recipe_steps_of
 from contracts.records import Record
 from contracts.wafer_map import FAIL, PASS, check_grid
 
@@ -247,14 +248,9 @@ def _trace(event: Trace, record: Record) -> Rows:
 
 def _recipe_steps(event: Trace, samples: int) -> str | None:
     """Where each recipe step begins, as `console_traces.recipe_steps`."""
-    if event.recipe_steps is None:
+    steps = recipe_steps_of(event, samples)
+    if steps is None:
         return None
-    steps = event.recipe_steps.numpy()
-    if steps.shape != (samples,) or steps.dtype != np.uint8:
-        raise TraceError(
-            f"trace {event.event_id} has recipe steps {steps.shape} {steps.dtype}; they must be"
-            f" {samples} of uint8, one a sample"
-        )
     begins = np.flatnonzero(np.diff(steps.astype(np.int16), prepend=-1))[:_MOST_RECIPE_STEPS]
     return json.dumps([[int(row), int(steps[row])] for row in begins])
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from contracts.errors import ConfigError, DataError, DatasetError
 from contracts.events import Event, Metrology, Trace, WaferMap
+from contracts.recipe_steps import recipe_steps_of
 from contracts.topics import Stream
 from contracts.trace_threads import thread_name
 from fabpilot.reading import read_events
@@ -285,9 +286,7 @@ def _rows(schema: pa.Schema, wanted: Wanted, event: Trace, target: float | None)
     )
     if times.shape != (n,) or not np.all(np.isfinite(times)):
         raise DatasetError(f"trace {event.event_id}: times that are no numbers")
-    steps = None if event.recipe_steps is None else event.recipe_steps.numpy()
-    if steps is not None and steps.shape != (n,):
-        raise DatasetError(f"trace {event.event_id}: {steps.shape} recipe steps of {n} samples")
+    steps = recipe_steps_of(event, n)
     of_run = {
         "run": event.event_id,
         "group": event.lot_id,

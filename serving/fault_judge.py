@@ -66,14 +66,14 @@ class FaultJudge:
         if not isinstance(known, Known):
             return known
         samples = known.samples
+        if self._detail.layout.by_step and samples.recipe_steps is None:
+            reason = "the model needs the recipe step of each sample, and the trace does not say it"
+            return not_judged(trace, "fault", speaker, reason)
         reference = self._detail.references[known.thread]
         deviations, troubles = deviations_of_run(
             self._detail, reference, samples.values, samples.times_s, samples.recipe_steps
         )
         said = tuple(_said(trouble) for trouble in troubles)
-        if self._detail.layout.by_step and samples.recipe_steps is None:
-            reason = "the model needs the recipe step of each sample, and the trace does not say it"
-            return not_judged(trace, "fault", speaker, reason)
         if np.mean(~np.isnan(deviations)) < KNOWN_SHARE:
             reason = f"too little of its {len(samples.values)} samples can be judged"
             return not_judged(trace, "fault", speaker, reason, said)

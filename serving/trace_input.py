@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from contracts.errors import TraceError
 from contracts.events import Trace
+from contracts.recipe_steps import recipe_steps_of
 
 __all__ = ["Samples", "samples_of"]
 
@@ -60,8 +61,9 @@ def samples_of(trace: Trace, variables: tuple[str, ...]) -> Samples:
         if name in column:
             values[:, place] = given[:, column[name]]
     values[~np.isfinite(values)] = np.nan
+    steps = recipe_steps_of(trace, len(given))
     times_s = _times_s(trace, len(given), where)
-    return Samples(values, times_s, missing, _recipe_steps(trace, len(given), where))
+    return Samples(values, times_s, missing, None if steps is None else steps.astype(np.int64))
 
 
 def _times_s(trace: Trace, samples: int, where: str) -> npt.NDArray[np.float64]:
@@ -77,15 +79,3 @@ def _times_s(trace: Trace, samples: int, where: str) -> npt.NDArray[np.float64]:
     if np.any(np.diff(found) < 0.0):
         raise TraceError(f"{where}: its times fall")
     return found
-
-
-def _recipe_steps(trace: Trace, samples: int, where: str) -> npt.NDArray[np.int64] | None:
-    if trace.recipe_steps is None:
-        return None
-    steps = trace.recipe_steps.numpy()
-    if steps.shape != (samples,) or steps.dtype != np.uint8:
-        raise TraceError(
-            f"{where}: its recipe steps must be {samples} of uint8, they are {steps.shape} of"
-            f" {steps.dtype}"
-        )
-    return steps.astype(np.int64)
