@@ -22,9 +22,9 @@ from control.chart_limits import (
     shared_by,
     widening,
 )
+from control.chart_table import ChartTable
 from control.peers import HELD, LATEST, Look, Peer, compare
 from control.policy import Detection
-from control.state import GroupRecord
 from control.traces import STATISTICS, chart_name
 
 __all__ = ["MAX_CELLS", "ChartGroup", "Verdict"]
@@ -40,11 +40,8 @@ RELATIVE_FLOOR = 1e-3
 AFTER_MAINTENANCE = MIN_PHASE_ONE
 # Rows times columns over all groups; 48 bytes each, so that the state stays below 2 MB.
 MAX_CELLS = 16_000
-MAX_ROWS = 48
-MAX_VARIABLES = 64
 
 Floats = npt.NDArray[np.float64]
-_FIELDS = ("count", "mean", "var", "ewma", "level", "since")
 
 
 class Verdict(NamedTuple):
@@ -78,63 +75,18 @@ class ChartGroup:
     Args:
         recipe_id: for the shifts it reports.
         detection: limits and warm-up.
+        table: of a group that was saved; a new one by default.
+
+    Attributes:
+        table: the numbers of its charts.
     """
 
-    def __init__(self, recipe_id: str, detection: Detection) -> None:
+    def __init__(
+        self, recipe_id: str, detection: Detection, table: ChartTable | None = None
+    ) -> None:
         self._recipe_id = recipe_id
         self._detection = detection
-        self.last_ms = -1
-        self.modules: list[str] = []
-        self._variables: list[str] = []
-        self._numbers: Floats = np.zeros((len(_FIELDS), 0, 0))
-        self._warm_up: dict[int, list[Floats]] = {}
-        # Row to its traces since maintenance, until they are as many as a baseline has at most.
-        self._settling: dict[int, int] = {}
-        self._names: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """What is charted of each module, in the order of the columns."""
-        return tuple(self._variables)
-
-    @property
-    def cells(self) -> int:
-        """Rows times columns."""
-        return len(self.modules) * len(self._variables) * len(STATISTICS)
-
-    def record(self) -> GroupRecord:
-        """The group as it is saved."""
-        warm_up = {
-            row: np.asarray(readings, dtype="<f4").tobytes()
-            for row, readings in self._warm_up.items()
-        }
-        return GroupRecord(
-            list(self.modules),
-            list(self._variables),
-            self._numbers.astype("<f8").tobytes(),
-            warm_up,
-            self.last_ms,
-            dict(self._settling),
-        )
-
-    @classmethod
-    def restore(cls, recipe_id: str, detection: Detection, record: GroupRecord) -> "ChartGroup":
-        """The group that `record` saved.
-
-        Raises:
-            ValueError: the bytes do not fit the number of modules and variables.
-        """
-        group = cls(recipe_id, detection)
-        group.modules, group._variables = list(record.modules), list(record.variables)
-        columns = len(record.variables) * len(STATISTICS)
-        shape = (len(_FIELDS), len(record.modules), columns)
-        group._numbers = np.frombuffer(record.numbers, dtype="<f8").reshape(shape).copy()
-        for row, data in record.warm_up.items():
-            readings = np.frombuffer(data, dtype="<f4").reshape(-1, columns).astype(np.float64)
-            group._warm_up[row] = list(readings)
-        group._settling = dict(record.settling)
-        group.last_ms = record.last_ms
-        return group
+        self.table = ChartTable() if table is None else table
 
     def update(
         self, module: str, variables: tuple[str, ...], summary: Floats, time_ms: int
@@ -150,30 +102,30 @@ class ChartGroup:
         Returns:
             None as long as the module is warming up, or where the group has no room for it.
         """
-        reading = self._align(variables, summary)
-        if not self._variables:
+        reading = self.table.align(variables, summary)
+        if not self.table.variables:
             return None  # no names that can be charted: there is nothing to be kept of it
-        row = self._row(module)
+        row = self.table.row(module)
         if row is None:
             return None
-        self.last_ms = max(self.last_ms, time_ms)
+        self.table.last_ms = max(self.table.last_ms, time_ms)
         # float32 here and in the saved state, so that a restart in the warm-up changes nothing.
-        if row in self._warm_up:
-            self._warm_up[row].append(reading.astype(np.float32).astype(np.float64))
-            if len(self._warm_up[row]) >= self._detection.trace_warm_up:
+        if row in self.table.warm_up:
+            self.table.warm_up[row].append(reading.astype(np.float32).astype(np.float64))
+            if len(self.table.warm_up[row]) >= self._detection.trace_warm_up:
                 self._finish_warm_up(row, time_ms)
             return None
         return self._judge(row, reading, time_ms)
 
     def levels(self, module: str) -> dict[str, float]:
         """EWMA of the level of each variable whose normal is known, in spreads."""
-        if module not in self.modules or self.modules.index(module) in self._warm_up:
+        row, width = self.table.find(module), len(self.table.variables)
+        if row < 0 or row in self.table.warm_up:
             return {}
-        row, width = self.modules.index(module), len(self._variables)
-        count, ewma = self._numbers[0, row, :width], self._numbers[3, row, :width]
+        count, ewma = self.table.numbers[0, row, :width], self.table.numbers[3, row, :width]
         return {
             variable: float(level)
-            for variable, n, level in zip(self._variables, count, ewma, strict=True)
+            for variable, n, level in zip(self.table.variables, count, ewma, strict=True)
             if n >= MIN_PHASE_ONE
         }
 
@@ -183,10 +135,10 @@ class ChartGroup:
         Returns:
             Whether the module is here.
         """
-        if module not in self.modules:
+        row = self.table.find(module)
+        if row < 0:
             return False
-        row = self.modules.index(module)
-        _, mean, _, ewma, level, _ = self._numbers[:, row]
+        _, mean, _, ewma, level, _ = self.table.numbers[:, row]
         ewma[:] = 0.0
         level[:] = mean
         return True
@@ -199,11 +151,11 @@ class ChartGroup:
         """
         if not self.forgive(module):
             return False
-        row = self.modules.index(module)
-        if row in self._warm_up:
-            self._warm_up[row] = []
+        row = self.table.find(module)
+        if row in self.table.warm_up:
+            self.table.warm_up[row] = []
         else:
-            self._settling[row] = 0
+            self.table.settling[row] = 0
         return True
 
     def recentre(self, module: str, variables: Collection[str]) -> bool:
@@ -212,11 +164,11 @@ class ChartGroup:
         Returns:
             Whether there was such a chart.
         """
-        if module not in self.modules or self.modules.index(module) in self._warm_up:
+        row = self.table.find(module)
+        if row < 0 or row in self.table.warm_up:
             return False
-        row = self.modules.index(module)
-        count, mean, _, ewma, level, _ = self._numbers[:, row]
-        chosen = np.array([name in variables for name, _ in self._charts()])
+        count, mean, _, ewma, level, _ = self.table.numbers[:, row]
+        chosen = np.array([name in variables for name, _ in self.table.charts()])
         moved = chosen & (np.abs(ewma) >= quiet_within(self._centre_wafers(row)))
         moved &= count >= MIN_PHASE_ONE
         mean[moved] = level[moved]
@@ -225,9 +177,8 @@ class ChartGroup:
 
     def hold(self, module: str) -> None:
         """Something is wrong with a module that is warming up: it has not learnt its normal."""
-        if module in self.modules:
-            readings = self._warm_up.get(self.modules.index(module), [])
-            del readings[:-HELD]
+        readings = self.table.warm_up.get(self.table.find(module), [])
+        del readings[:-HELD]
 
     def relearn(self, module: str) -> bool:
         """Learn a module's normal anew: somebody changed its recipe on purpose.
@@ -235,62 +186,17 @@ class ChartGroup:
         Returns:
             Whether the module is here.
         """
-        if module not in self.modules:
+        row = self.table.find(module)
+        if row < 0:
             return False
-        row = self.modules.index(module)
-        self._numbers[:, row] = 0.0
-        self._warm_up[row] = []
-        self._settling.pop(row, None)
+        self.table.numbers[:, row] = 0.0
+        self.table.warm_up[row] = []
+        self.table.settling.pop(row, None)
         return True
-
-    def _align(self, variables: tuple[str, ...], summary: Floats) -> Floats:
-        """The summary in the group's own order of columns; new variables get columns."""
-        width = len(variables)
-        if list(variables) != self._variables:
-            new = [v for v in dict.fromkeys(variables) if v not in self._variables and len(v) <= 64]
-            new = new[: MAX_VARIABLES - len(self._variables)]
-            if new:
-                self._widen(new)
-        if list(variables) == self._variables:
-            return summary
-        columns = len(self._variables)
-        out = np.full((len(STATISTICS), columns), np.nan)
-        index = {name: place for place, name in enumerate(self._variables)}
-        given = summary.reshape(len(STATISTICS), width)
-        for place, name in enumerate(variables):
-            if name in index:
-                out[:, index[name]] = given[:, place]
-        return out.ravel()
-
-    def _widen(self, new: list[str]) -> None:
-        rows, statistics = len(self.modules), len(STATISTICS)
-        old, wide = len(self._variables), len(self._variables) + len(new)
-        numbers = np.zeros((len(_FIELDS), rows, statistics, wide))
-        numbers[..., :old] = self._numbers.reshape(len(_FIELDS), rows, statistics, old)
-        self._numbers = numbers.reshape(len(_FIELDS), rows, statistics * wide)
-        for readings in self._warm_up.values():
-            for place, reading in enumerate(readings):
-                padded = np.full((statistics, wide), np.nan)
-                padded[:, :old] = reading.reshape(statistics, old)
-                readings[place] = padded.ravel()
-        self._variables.extend(new)
-
-    def _row(self, module: str) -> int | None:
-        try:
-            return self.modules.index(module)
-        except ValueError:
-            pass
-        if len(self.modules) >= MAX_ROWS:
-            return None
-        self.modules.append(module)
-        fields, _, columns = self._numbers.shape
-        self._numbers = np.concatenate([self._numbers, np.zeros((fields, 1, columns))], axis=1)
-        self._warm_up[len(self.modules) - 1] = []
-        return len(self.modules) - 1
 
     def _finish_warm_up(self, row: int, time_ms: int) -> None:
         """Phase I: centre by the median, spread by the readings within three robust sigmas."""
-        readings = np.array(self._warm_up.pop(row))
+        readings = np.array(self.table.warm_up.pop(row))
         for column in range(readings.shape[1]):
             x = readings[:, column]
             x = x[np.isfinite(x)]
@@ -301,15 +207,15 @@ class ChartGroup:
             reach = 3.0 * 1.4826 * float(np.median(np.abs(x - centre)))
             kept = x[np.abs(x - centre) <= reach]
             var = float(np.var(kept, ddof=1)) if kept.size > 1 else 0.0
-            self._numbers[:, row, column] = (x.size, centre, var, 0.0, centre, time_ms)
+            self.table.numbers[:, row, column] = (x.size, centre, var, 0.0, centre, time_ms)
 
     def _judge(self, row: int, x: Floats, time_ms: int) -> Verdict:
-        count, mean, var, ewma, level, since = self._numbers[:, row]
-        counts = self._numbers[0]
+        count, mean, var, ewma, level, since = self.table.numbers[:, row]
+        counts = self.table.numbers[0]
         known = counts >= MIN_PHASE_ONE
         weights = np.where(known, counts, 0.0)
         total = weights.sum(axis=0)
-        pooled = (weights * self._numbers[2]).sum(axis=0) / np.maximum(total, 1.0)
+        pooled = (weights * self.table.numbers[2]).sum(axis=0) / np.maximum(total, 1.0)
         # A module's own spread counts where it is larger than the others' by more than twice its
         # standard error, sqrt(2/n) of a normal variance: a few wafers do not tell it well enough.
         own = var * np.maximum(0.0, 1.0 - 2.0 * np.sqrt(2.0 / np.maximum(count, 1.0)))
@@ -317,8 +223,8 @@ class ChartGroup:
         if total.min() < MIN_POOLED:
             # One scale for the doubts: of a spread from few wafers, all is that much less sure.
             sigma *= widening(self._detection.trace_limit_sigma, total)
-        if row in self._settling:
-            self._settling[row] += 1
+        if row in self.table.settling:
+            self.table.settling[row] += 1
         centre = self._centre_wafers(row)
         there = np.isfinite(x)
         ok = there & known[row]
@@ -335,7 +241,7 @@ class ChartGroup:
         alone = ewma - shared
         out = ok & (np.abs(ewma) > limit) & (alone * np.sign(ewma) > limit)
         # A spread that falls is a stuck or averaged sensor, which is no fault of the process.
-        width = len(self._variables)
+        width = len(self.table.variables)
         out[width : 2 * width] &= ewma[width : 2 * width] > 0
         shifts = self._shifts(np.flatnonzero(out), row, sigma)
         since_ms = int(since[out].min()) if shifts else time_ms
@@ -343,29 +249,29 @@ class ChartGroup:
         self._learn(row, x, there, apart, sigma, ok & (np.abs(ewma) < near))
         away = np.where(known[row], (level - mean) / sigma, np.nan)[:width]
         alone_z = np.where(ok, far - shared, np.nan)
-        settling = self._settling.get(row, 0)
+        settling = self.table.settling.get(row, 0)
         if settling >= MAX_BASELINE:
-            del self._settling[row]
-        return Verdict(shifts, since_ms, quiet, alone_z, self._charts(), away, settling)
+            del self.table.settling[row]
+        return Verdict(shifts, since_ms, quiet, alone_z, self.table.charts(), away, settling)
 
     def _centre_wafers(self, row: int) -> Floats:
         """Wafers, (K,), that the centres are worth: fewer than the spreads after maintenance."""
-        most = AFTER_MAINTENANCE + self._settling.get(row, MAX_BASELINE)
-        return np.asarray(np.clip(self._numbers[0, row], 1.0, most))
+        most = AFTER_MAINTENANCE + self.table.settling.get(row, MAX_BASELINE)
+        return np.asarray(np.clip(self.table.numbers[0, row], 1.0, most))
 
     def look(self, module: str) -> Look | None:
         """What a module that is warming up and the others show; None for any other module."""
-        row = self.modules.index(module) if module in self.modules else -1
-        own = self._warm_up.get(row)
+        row = self.table.find(module)
+        own = self.table.warm_up.get(row)
         if not own:
             return None
-        width, others = len(self._variables), []
-        for other in range(len(self.modules)):
-            if other != row and other in self._warm_up:
-                readings = np.array(self._warm_up[other]).reshape(-1, len(own[-1]))
+        width, others = len(self.table.variables), []
+        for other in range(len(self.table.modules)):
+            if other != row and other in self.table.warm_up:
+                readings = np.array(self.table.warm_up[other]).reshape(-1, len(own[-1]))
                 others.append(Peer.of_readings(readings[:, :width]))
             elif other != row:
-                count, centre, var = self._numbers[:3, other, :width]
+                count, centre, var = self.table.numbers[:3, other, :width]
                 others.append(Peer(centre, var, np.where(count < MIN_PHASE_ONE, 0.0, count)))
         return Look(np.array(own), others, RELATIVE_FLOOR * np.abs(own[-1][:width]) + 1e-12)
 
@@ -386,10 +292,10 @@ class ChartGroup:
         if found is None:
             return None
         normal, sigma, apart, out = found
-        x, width = look.readings[-1], len(self._variables)
+        x, width = look.readings[-1], len(self.table.variables)
         shifts = [
             VariableShift(
-                variable=self._variables[column],
+                variable=self.table.variables[column],
                 recipe_id=self._recipe_id,
                 mean=float(normal[column] + apart[column] * sigma[column]),
                 normal=float(normal[column]),
@@ -401,19 +307,11 @@ class ChartGroup:
         shifts.sort(key=lambda shift: (-abs(shift.z), shift.variable))
         z = np.full(len(STATISTICS) * width, np.nan)
         z[:width] = (x[:width] - normal) / sigma
-        return Verdict(tuple(shifts), time_ms, False, z, self._charts(), apart)
-
-    def _charts(self) -> tuple[tuple[str, str], ...]:
-        """(variable, statistic) of each column."""
-        if len(self._names) != len(STATISTICS) * len(self._variables):
-            self._names = tuple(
-                (variable, statistic) for statistic in STATISTICS for variable in self._variables
-            )
-        return self._names
+        return Verdict(tuple(shifts), time_ms, False, z, self.table.charts(), apart)
 
     def _floor(self, mean: Floats) -> Floats:
         """Smallest sigma that is believed, (K,): a part of the variable's level."""
-        width = len(self._variables)
+        width = len(self.table.variables)
         level = RELATIVE_FLOOR * np.abs(mean[:width]) + 1e-12
         return np.concatenate((level,) * len(STATISTICS))
 
@@ -421,19 +319,21 @@ class ChartGroup:
         """How far the other modules have moved, (K,): their median, 0 where there are none."""
         others = [
             other
-            for other in range(len(self.modules))
-            if other != row and other not in self._warm_up
+            for other in range(len(self.table.modules))
+            if other != row and other not in self.table.warm_up
         ]
-        return shared_by(np.where(known[others], self._numbers[3, others], 0.0))
+        return shared_by(np.where(known[others], self.table.numbers[3, others], 0.0))
 
     def _shifts(
         self, columns: npt.NDArray[np.intp], row: int, sigma: Floats
     ) -> tuple[VariableShift, ...]:
-        width = len(self._variables)
-        _, mean, _, _, level, _ = self._numbers[:, row]
+        width = len(self.table.variables)
+        _, mean, _, _, level, _ = self.table.numbers[:, row]
         shifts = [
             VariableShift(
-                variable=chart_name(self._variables[column % width], STATISTICS[column // width]),
+                variable=chart_name(
+                    self.table.variables[column % width], STATISTICS[column // width]
+                ),
                 recipe_id=self._recipe_id,
                 mean=float(level[column]),
                 normal=float(mean[column]),
@@ -455,7 +355,7 @@ class ChartGroup:
         quiet: npt.NDArray[np.bool_],
     ) -> None:
         """Let a quiet wafer teach the baseline; one far out counts as one three sigmas out."""
-        count, mean, var, _, level, _ = self._numbers[:, row]
+        count, mean, var, _, level, _ = self.table.numbers[:, row]
         count[quiet] = np.minimum(count[quiet] + 1.0, MAX_BASELINE)
         step = np.clip(apart, -3.0 * sigma, 3.0 * sigma)
         mean[quiet] += step[quiet] / self._centre_wafers(row)[quiet]

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from contracts.events import Trace
+from control.chart_table import ChartTable
 from control.charts import MAX_CELLS, ChartGroup, Verdict
 from control.policy import Detection
 from control.state import ControlState
@@ -28,7 +29,7 @@ class FaultWatch:
         self._state = state
         self._detection = detection
         self._groups = {
-            key: ChartGroup.restore(key.partition(_SEPARATOR)[0], detection, record)
+            key: ChartGroup(key.partition(_SEPARATOR)[0], detection, ChartTable.restore(record))
             for key, record in state.groups.items()
         }
         self._touched: set[str] = set()
@@ -40,14 +41,14 @@ class FaultWatch:
             self._state.groups.pop(key, None)
         for key, group in self._groups.items():
             if key in touched:
-                self._state.groups[key] = group.record()
+                self._state.groups[key] = group.table.record()
         return touched
 
     def watch(self, event: Trace) -> Verdict | None:
         """Chart a trace; None while its module is warming up or there is no room for it."""
         key = f"{event.recipe_id}{_SEPARATOR}{event.step}"
         group = self._groups.get(key)
-        if group is None or event.key not in group.modules:
+        if group is None or event.key not in group.table.modules:
             self._make_room(len(event.variables) * len(STATISTICS), key)
         if group is None:
             group = self._groups[key] = ChartGroup(event.recipe_id, self._detection)
@@ -90,7 +91,7 @@ class FaultWatch:
         elsewhere = [
             look
             for other in self._groups.values()
-            if other is not group and other.variables == group.variables
+            if other is not group and other.table.variables == group.table.variables
             if (look := other.look(event.key)) is not None
         ]
         return group.compare(event.key, event.time_ms, elsewhere)
@@ -116,13 +117,13 @@ class FaultWatch:
 
     def _make_room(self, cells: int, keep: str) -> None:
         """Drop the groups that were not used for longest, until `cells` more fit."""
-        used = sum(group.cells for group in self._groups.values())
+        used = sum(group.table.cells for group in self._groups.values())
         while used + cells > MAX_CELLS and any(key != keep for key in self._groups):
             oldest = min(
                 (key for key in self._groups if key != keep),
-                key=lambda key: (self._groups[key].last_ms, key),
+                key=lambda key: (self._groups[key].table.last_ms, key),
             )
-            used -= self._groups.pop(oldest).cells
+            used -= self._groups.pop(oldest).table.cells
             self._touched.add(oldest)
             if oldest not in self._state.groups:
                 self._touched.discard(oldest)  # never saved, so nobody has to be told

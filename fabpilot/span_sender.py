@@ -14,8 +14,7 @@ __all__ = ["Exporter", "SpanSender"]
 
 _log = structlog.get_logger(__name__)
 
-# Eleven megabytes (docs/tracing.md); more than that a collector that is away
-# shall not cost.
+# Eleven megabytes (docs/tracing.md): a collector that is away shall cost no more than that.
 _QUEUE = 8192
 # As OpenTelemetry's own batch processor sends at a time.
 _BATCH = 512

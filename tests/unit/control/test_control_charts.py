@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from control.chart_table import ChartTable
 from control.charts import ChartGroup, Verdict
 from control.policy import load_policy
 from control.traces import summarise
@@ -109,7 +110,7 @@ def test_a_variable_that_is_missing_or_new_harms_nothing() -> None:
     wide = summarise(np.full((40, 3), 2.6, dtype=np.float32))
     for n in range(60):
         tool.group.update("E-1/A", ("new_v", "pressure_pa", "x" * 500), wide, 10**6 + n)
-    assert tool.group.cells == 4 * 3 * 3
+    assert tool.group.table.cells == 4 * 3 * 3
 
 
 def test_a_repair_forgives_and_a_recipe_change_is_learnt() -> None:
@@ -187,14 +188,14 @@ def test_a_saved_group_goes_on_the_same(wafers: int) -> None:
     for tool in (one, two):
         tool.group.settle("E-1/B")
         tool.wafer(1)
-    two.group = ChartGroup.restore("R", DETECTION, two.group.record())
+    two.group = ChartGroup("R", DETECTION, ChartTable.restore(two.group.table.record()))
     for _ in range(20):
         first, second = one.wafer(1, 3.0), two.wafer(1, 3.0)
         assert (first is None) == (second is None)
         if first is not None and second is not None:
             assert first[:3] == second[:3]
             assert np.array_equal(first.z, second.z, equal_nan=True)
-    assert one.group.record() == two.group.record()
+    assert one.group.table.record() == two.group.table.record()
 
 
 def test_hundreds_of_quiet_charts_stay_quiet() -> None:
