@@ -1,10 +1,16 @@
+import msgspec
 import numpy as np
 import pytest
 
+from contracts.arrays import Array
+from contracts.events import Trace
 from control.chart_table import ChartTable
-from control.charts import ChartGroup, Verdict
+from control.charts import MAX_CELLS, ChartGroup, Verdict
+from control.faults import FaultWatch
 from control.policy import load_policy
-from control.traces import summarise
+from control.state import ControlState
+from control.traces import STATISTICS, summarise
+from tests.factories import sample_events
 
 DETECTION = load_policy().detection
 MODULES = ("E-1/A", "E-1/B", "E-2/A", "E-2/B")
@@ -202,3 +208,22 @@ def test_hundreds_of_quiet_charts_stay_quiet() -> None:
     # 12 groups x 4 modules x 2 variables x 3 statistics = 288 charts, 120 wafers a module; more
     # seeds in bench/control_detection.py.
     assert [Tool(seed).run(120) for seed in range(12)] == [[]] * 12
+
+
+def test_groups_that_were_not_used_for_longest_make_room() -> None:
+    state = ControlState("kr1")
+    watch = FaultWatch(state, DETECTION)
+    variables = tuple(f"v{number}" for number in range(64))
+    values = Array.of(np.ones((40, len(variables)), np.float32))
+    cells = len(variables) * len(STATISTICS)
+    most = MAX_CELLS // cells
+    for number in range(most + 5):
+        watch.watch(
+            msgspec.structs.replace(
+                sample_events()[Trace.ce_type],
+                recipe_id=f"R{number}", time_ms=number, variables=variables, values=values,
+            )
+        )  # fmt: skip
+        watch.save()
+    kept = [key.partition("\x1f")[0] for key in state.groups]
+    assert kept == [f"R{number}" for number in range(5, most + 5)]
